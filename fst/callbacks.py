@@ -1,0 +1,182 @@
+"""What a run shows and leaves behind: sample grids, throughput, the run's card, the release file."""
+
+import datetime
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, TQDMProgressBar
+from torch import Tensor
+from torchvision.utils import make_grid
+
+from fst import __version__
+from fst.checkpoint import save_checkpoint
+from fst.images import Photo, save_photo, to_image
+from fst.lit_module import StyleModule
+
+
+def _tensorboard(trainer: pl.Trainer) -> Any | None:
+    """The SummaryWriter of the run, or None where there is no TensorBoard logger or not rank 0."""
+    for logger in trainer.loggers if trainer.is_global_zero else ():
+        if isinstance(logger, pl.loggers.TensorBoardLogger):
+            return logger.experiment
+    return None
+
+
+class SampleGrid(Callback):
+    """Photo beside stylized photo, for the same few held-out photos, as training goes on.
+
+    Goes to TensorBoard (``samples``) and to ``folder/step_000100.png``.
+
+    Args:
+        every_n_steps: Steps between two grids.
+        photos: How many held-out photos to show.
+        folder: Where the PNG files go.
+    """
+
+    def __init__(self, every_n_steps: int, photos: int, folder: str | Path) -> None:
+        self.every_n_steps, self.count, self.folder = every_n_steps, photos, Path(folder)
+        self._photos: Tensor | None = None
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: StyleModule) -> None:
+        dataset = trainer.datamodule.val_dataloader().dataset
+        count = min(self.count, len(dataset))
+        self._photos = torch.stack([dataset[k][0] for k in range(count)]).float() / 255
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: StyleModule, *_: Any) -> None:
+        step = trainer.global_step
+        if step % self.every_n_steps == 0 or step == trainer.max_steps:
+            self._show(trainer, pl_module, step)
+
+    def _show(self, trainer: pl.Trainer, pl_module: StyleModule, step: int) -> None:
+        if not trainer.is_global_zero:
+            return
+        with torch.no_grad():
+            stylized = pl_module(self._photos.to(pl_module.device)).cpu()
+        pairs = torch.stack([self._photos, stylized], dim=1).flatten(0, 1)  # photo, stylized, ...
+        grid = make_grid(pairs, nrow=4)
+        save_photo(Photo(to_image(grid)), self.folder / f"step_{step:06d}.png")
+        if writer := _tensorboard(trainer):
+            writer.add_image("samples/photo_and_stylized", grid, step)
+
+
+class Throughput(Callback):
+    """Images per second since the last log, in the progress bar and in TensorBoard."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: StyleModule) -> None:
+        self._since, self._images = time.perf_counter(), 0
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: StyleModule,
+        outputs: Any,
+        batch: Tensor,
+        batch_idx: int,
+    ) -> None:
+        self._images += len(batch) * trainer.world_size
+        if trainer.global_step % trainer.log_every_n_steps == 0:
+            elapsed = time.perf_counter() - self._since
+            pl_module.log("images_per_s", self._images / elapsed, prog_bar=True)
+            self._since, self._images = time.perf_counter(), 0
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: StyleModule) -> None:
+        if not trainer.sanity_checking:  # validation is no training time
+            self._since, self._images = time.perf_counter(), 0
+
+
+class ProgressBar(TQDMProgressBar):
+    """Lightning's bar without the version number: step, time left, losses, images per second."""
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: StyleModule) -> dict[str, Any]:
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return metrics
+
+
+class RunCard(Callback):
+    """Puts the painting and the composed config beside the curves.
+
+    Args:
+        painting: ``(3, H, W)`` RGB in [0, 1], as the loss sees it.
+        config: The composed config as YAML.
+        command: What resumes or repeats the run.
+    """
+
+    def __init__(self, painting: Tensor, config: str, command: str) -> None:
+        self.painting, self.config, self.command = painting, config, command
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: StyleModule) -> None:
+        if writer := _tensorboard(trainer):
+            writer.add_image("painting", self.painting, trainer.global_step)
+            text = f"    {self.command}\n\n```yaml\n{self.config}```"
+            writer.add_text("config", text, trainer.global_step)
+
+
+class Release(Callback):
+    """Writes the release file whenever the held-out photos say it is the best so far.
+
+    The best is ``path``; when training ends on weights that are not the best, these go beside it
+    as ``<style>-last.safetensors``.
+
+    Args:
+        path: ``<style>.safetensors``.
+        card: What the file says of itself (`fst.checkpoint`); metrics, steps, versions and the date
+            are added here.
+    """
+
+    def __init__(self, path: str | Path, card: dict[str, Any]) -> None:
+        self.path, self.card = Path(path), card
+        self.best, self.metrics, self.step = float("inf"), {}, -1  # of the last validation
+        self._seconds = 0.0  # before a resume
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "seconds": self.seconds()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best, self._seconds = state["best"], state["seconds"]
+
+    def setup(self, trainer: pl.Trainer, pl_module: StyleModule, stage: str) -> None:
+        self._since = time.perf_counter()
+
+    def seconds(self) -> float:
+        """Wall time of the run so far, over all its resumptions."""
+        return self._seconds + time.perf_counter() - self._since
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: StyleModule) -> None:
+        if trainer.sanity_checking:
+            return
+        self.step = trainer.global_step
+        self.metrics = {
+            name.removeprefix("val/"): round(value.item(), 6)
+            for name, value in trainer.callback_metrics.items()
+            if name.startswith("val/")
+        }
+        if self.metrics["total"] < self.best:
+            self.best = self.metrics["total"]
+            self._write(self.path, trainer, pl_module)
+        elif trainer.global_step >= trainer.max_steps:
+            last = self.path.with_stem(f"{self.path.stem}-last")
+            self._write(last, trainer, pl_module)
+
+    def _write(self, path: Path, trainer: pl.Trainer, pl_module: StyleModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        progress = {"steps": trainer.global_step, "seconds": round(self.seconds())}
+        card = {
+            **self.card,
+            "data": trainer.datamodule.summary(),
+            "training": {**self.card["training"], **progress},
+            "metrics": self.metrics,
+            "versions": {
+                "fst": __version__,
+                "torch": torch.__version__,
+                "pytorch_lightning": pl.__version__,
+                "python": platform.python_version(),
+            },
+            "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        }
+        save_checkpoint(path, pl_module.net, card)

@@ -1,0 +1,160 @@
+"""The release file: one trained style, self-describing, opened without executing anything.
+
+A release is a safetensors file: float16 weights, and metadata with three strings: ``format``
+(``fst``), ``format_version`` and ``card``, the JSON of a dictionary. The card's ``network`` entry,
+``{"name": ..., "arguments": {...}}``, rebuilds the network; the rest says where the file comes from:
+``style`` (name, painter, hash of the picture), ``loss``, ``data``, ``training`` (recipe, steps),
+``metrics`` on the held-out photos, ``versions``, ``date`` and ``licence``.
+
+Files for resuming a training are Lightning's ``.ckpt``, a different thing.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from fst.errors import InputError
+from fst.files import atomic_path
+from fst.networks import build_network
+
+FORMAT, FORMAT_VERSION = "fst", 1
+SUFFIX = ".safetensors"
+
+
+def _shipped_folder() -> Path:
+    """``checkpoints/`` of the repository, or its copy inside an installed package."""
+    package = Path(__file__).parent
+    inside = package / "checkpoints"
+    return inside if inside.is_dir() else package.parent / "checkpoints"
+
+
+def shipped_styles() -> list[str]:
+    """Names of the styles that come with the package, sorted."""
+    return sorted(path.stem for path in _shipped_folder().glob(f"*{SUFFIX}"))
+
+
+def find_checkpoint(style: str | Path) -> Path:
+    """The release file of a shipped style's name, or the path itself if it is one.
+
+    Raises:
+        InputError: Neither a shipped style nor a file.
+    """
+    if Path(style).is_file():
+        return Path(style)
+    shipped = _shipped_folder() / f"{style}{SUFFIX}"
+    if str(style) in shipped_styles():
+        return shipped
+    raise InputError(
+        f"style: expected one of {', '.join(shipped_styles())}, or the path of a {SUFFIX} file; "
+        f"found {str(style)!r}"
+    )
+
+
+def save_checkpoint(path: str | Path, net: nn.Module, card: dict[str, Any]) -> None:
+    """Write a release file, whole or not at all.
+
+    Args:
+        path: Ends in ``.safetensors``.
+        net: The network that ``card["network"]`` describes.
+        card: JSON values only; ``network`` is required.
+
+    Raises:
+        InputError: A weight is not finite in float16, or the file cannot be written.
+    """
+    weights = {
+        name: tensor.detach().to("cpu", torch.float16).contiguous()
+        for name, tensor in net.state_dict().items()
+    }
+    _check_finite(weights, path)
+    metadata = {
+        "format": FORMAT,
+        "format_version": str(FORMAT_VERSION),
+        "card": json.dumps({"network": card["network"], **card}, ensure_ascii=False),
+    }
+    with atomic_path(path) as temporary:
+        save_file(weights, temporary, metadata=metadata)
+
+
+def load_checkpoint(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """Rebuild the network of a release file, float32, in evaluation mode; and its card.
+
+    Raises:
+        InputError: No such file, not a release, of a newer format, of other shapes than its card
+            says, or with weights that are not finite.
+    """
+    path = Path(path)
+    _check_magic(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{path}: expected a style checkpoint, found a damaged file ({error})"
+        ) from error
+    card = _read_card(metadata, path)
+    with torch.device("meta"):
+        net = build_network(card["network"]["name"], **card["network"]["arguments"])
+    _check_shapes(net, weights, path)
+    _check_finite(weights, path)
+    net.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
+    return net.requires_grad_(False).eval(), card
+
+
+def _check_magic(path: Path) -> None:
+    if not path.is_file():
+        raise InputError(f"{path}: expected a style checkpoint, found no such file")
+    with open(path, "rb") as file:
+        start = file.read(9)
+    if start[:1] == b"\x80" or start[:2] == b"PK":
+        raise InputError(
+            f"{path}: expected a {SUFFIX} release, found a pickle, which can run any code when it is "
+            "opened and is refused; try the release file that training writes beside it"
+        )
+    if start[8:9] != b"{":
+        raise InputError(
+            f"{path}: expected a style checkpoint ({SUFFIX}), found another kind of file"
+        )
+
+
+def _read_card(metadata: dict[str, str], path: Path) -> dict[str, Any]:
+    if metadata.get("format") != FORMAT:
+        raise InputError(
+            f"{path}: expected a style checkpoint written by fst, found a {SUFFIX} file of another "
+            f"program (format {metadata.get('format')!r})"
+        )
+    if metadata.get("format_version") != str(FORMAT_VERSION):
+        raise InputError(
+            f"{path}: expected format version {FORMAT_VERSION}, found "
+            f"{metadata.get('format_version')!r}; try a newer fst"
+        )
+    try:
+        card = json.loads(metadata["card"])
+        card["network"]["name"], dict(card["network"]["arguments"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: expected a card that names the network, found none ({error!r})"
+        ) from error
+    return card
+
+
+def _check_shapes(net: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    expected = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    for name in sorted(expected | found):
+        if expected.get(name) != found.get(name):
+            raise InputError(
+                f"{path}: expected {name} of shape {expected.get(name, 'none')} for the network its "
+                f"card names, found {found.get(name, 'none')}"
+            )
+
+
+def _check_finite(weights: dict[str, Tensor], path: str | Path) -> None:
+    for name, tensor in weights.items():
+        if not torch.isfinite(tensor).all():
+            raise InputError(f"{path}: expected finite weights, found NaN or infinity in {name}")

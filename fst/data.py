@@ -1,0 +1,271 @@
+"""Photos for training: any folder of pictures, or a COCO annotation file and its pictures.
+
+The training photos are one endless stream in which photo k is a function of the seed and k alone:
+which file, which crop, flipped or not. So the workers' number changes nothing, and a resumed run
+goes on with exactly the photos that it would have seen.
+
+Files that cannot be used (damaged, no picture, tiny) are replaced by others, counted, and reported
+once by name. Sources of the crop: Johnson et al. resize COCO to 256x256 squares; here a random
+square of the photo is scaled to the crop's size, which never squashes.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torchvision.transforms import v2
+
+from fst.errors import InputError
+from fst.images import find_images, flatten, read_photo, resize_shorter, to_tensor
+
+MIN_SIDE = 64  # px: smaller photos are blur once they fill a crop
+MIN_CROP_AREA = 0.4  # share of the photo's largest square; smaller crops are mostly blur
+MAX_TRIES = 100  # unusable files in a row before the folder is given up
+
+
+def list_photos(root: str | Path, annotations: str | Path | None = None) -> list[Path]:
+    """Paths of the photos of a flat or nested folder, or of those that a COCO JSON file lists.
+
+    Raises:
+        InputError: No such folder or file, or no photo in it.
+    """
+    root = Path(root).expanduser()
+    if annotations is None:
+        paths = find_images(root)
+    else:
+        try:
+            images = json.loads(Path(annotations).expanduser().read_text())["images"]
+            paths = sorted(root / image["file_name"] for image in images)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{annotations}: expected a COCO annotation file (JSON with images and file_name), "
+                f"found none ({error!r}); check data.annotations"
+            ) from error
+    if len(paths) < 2:
+        raise InputError(
+            f"{root}: expected at least 2 photos to train on, found {len(paths)}; "
+            "set data.root to a folder of photos"
+        )
+    return paths
+
+
+def split_photos(paths: list[Path], root: Path, held_out: int) -> tuple[list[Path], list[Path]]:
+    """Training and held-out photos; the latter are fixed: chosen by a hash of the relative path.
+
+    At most a fifth of the photos, and at least one, is held out.
+    """
+
+    def digest(path: Path) -> bytes:
+        return hashlib.sha256(path.relative_to(root).as_posix().encode()).digest()
+
+    ranked = sorted(paths, key=digest)
+    count = max(1, min(held_out, len(paths) // 5))
+    return sorted(ranked[count:]), ranked[:count]
+
+
+def read_for_training(path: Path) -> Tensor:
+    """A photo as ``(3, H, W)`` uint8 RGB, on white where transparent.
+
+    Raises:
+        InputError: Unreadable, or its shorter side is under 64 px.
+    """
+    image = flatten(read_photo(path))
+    if min(image.size) < MIN_SIDE:
+        raise InputError(
+            f"{path}: expected at least {MIN_SIDE} px, found {image.width}x{image.height}"
+        )
+    return v2.functional.pil_to_tensor(image)
+
+
+def load_painting(path: str | Path, size: int) -> Tensor:
+    """A painting as ``(3, H, W)`` RGB in [0, 1], its shorter side scaled to ``size`` px.
+
+    Never squashed or cropped. Its size against the crops' decides how large the strokes come out.
+
+    Raises:
+        InputError: No such picture, or its shorter side is under 64 px.
+    """
+    image = flatten(read_photo(path))
+    if min(image.size) < MIN_SIDE:
+        raise InputError(
+            f"{path}: expected a painting of at least {MIN_SIDE} px on its shorter side, found "
+            f"{image.width}x{image.height}; try a larger picture"
+        )
+    if size < MIN_SIDE:
+        raise InputError(f"style.size: expected at least {MIN_SIDE} px, found {size}")
+    return to_tensor(resize_shorter(image, size))
+
+
+class PhotoStream(Dataset):
+    """Endless random crops; item k is ``((3, crop, crop) uint8, names of unusable files)``.
+
+    Raises:
+        InputError: 100 files in a row are unusable.
+    """
+
+    def __init__(self, paths: list[Path], crop_size: int, seed: int) -> None:
+        self.paths, self.seed = paths, seed
+        self.augment = v2.Compose(
+            [
+                v2.RandomResizedCrop(crop_size, scale=(MIN_CROP_AREA, 1), ratio=(1, 1)),
+                v2.RandomHorizontalFlip(),
+            ]
+        )
+        self._epoch, self._order = -1, []
+
+    def __getitem__(self, k: int) -> tuple[Tensor, list[str]]:
+        epoch, place = divmod(k, len(self.paths))
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, self._shuffle(epoch)
+        skipped: list[str] = []
+        for attempt in range(min(MAX_TRIES, len(self.paths))):
+            path = self.paths[self._order[(place + attempt) % len(self.paths)]]
+            try:
+                photo = read_for_training(path)
+            except InputError as error:
+                skipped.append(str(error))
+                continue
+            with torch.random.fork_rng(devices=[]):  # looking at a photo changes no other draw
+                torch.manual_seed(self.seed * 1_000_003 + k)
+                return self.augment(photo), skipped
+        raise InputError(
+            f"photos: expected usable ones, found {len(skipped)} unusable; {skipped[-1]}"
+        )
+
+    def _shuffle(self, epoch: int) -> list[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        return torch.randperm(len(self.paths), generator=generator).tolist()
+
+
+class HeldOutPhotos(Dataset):
+    """The middle square of each held-out photo, scaled to the crop's size, the same every time."""
+
+    def __init__(self, paths: list[Path], crop_size: int) -> None:
+        self.paths, self.crop_size = paths, crop_size
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, k: int) -> tuple[Tensor, list[str]]:
+        image = resize_shorter(flatten(read_photo(self.paths[k])), self.crop_size)
+        square = v2.functional.center_crop(image, [self.crop_size, self.crop_size])
+        return v2.functional.pil_to_tensor(square), []
+
+
+class _From(Sampler):
+    """Counts from ``start`` to ``length``, and says it is ``length`` long.
+
+    Lightning counts the batches before a resume as seen, so the length must not shrink.
+    """
+
+    def __init__(self, start: int, length: int) -> None:
+        self.start, self.length = start, length
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.start, self.length))
+
+    def __len__(self) -> int:
+        return self.length
+
+
+def _collate(items: list[tuple[Tensor, list[str]]]) -> tuple[Tensor, list[str]]:
+    return torch.stack([photo for photo, _ in items]), [
+        name for _, names in items for name in names
+    ]
+
+
+class PhotoDataModule(pl.LightningDataModule):
+    """Batches of photos ``(N, 3, crop_size, crop_size)`` RGB float32 in [0, 1].
+
+    Args:
+        root: Folder of photos, flat or nested.
+        crop_size: Side of the training crops in px, at least 64.
+        batch_size: Photos per step.
+        held_out: Photos kept for validation; fixed whatever the seed.
+        annotations: COCO JSON file whose photos to use; its file names are relative to ``root``.
+        workers: Processes that decode photos; 0 decodes in the training process.
+        seed: Fixes files, crops and flips.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        crop_size: int,
+        batch_size: int,
+        held_out: int = 32,
+        annotations: str | Path | None = None,
+        workers: int = 2,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, value, least in (("crop_size", crop_size, 64), ("batch_size", batch_size, 1)):
+            if value < least:
+                raise InputError(f"data.{name}: expected at least {least}, found {value}")
+        self.root, self.annotations = Path(root).expanduser(), annotations
+        self.crop_size, self.batch_size = crop_size, batch_size
+        self.held_out, self.workers, self.seed = held_out, workers, seed
+        self.skipped: dict[str, None] = {}  # messages in order of appearance, each once
+        self.train_paths: list[Path] = []
+        self.val_paths: list[Path] = []
+
+    def setup(self, stage: str | None = None) -> None:
+        if self.train_paths:
+            return
+        paths = list_photos(self.root, self.annotations)
+        self.train_paths, candidates = split_photos(paths, self.root, self.held_out)
+        self.val_paths = [path for path in candidates if self._usable(path)]
+        if not self.val_paths:
+            raise InputError(
+                f"{self.root}: expected usable photos, found {next(iter(self.skipped))}"
+            )
+
+    def _usable(self, path: Path) -> bool:
+        try:
+            read_for_training(path)
+        except InputError as error:
+            self.skipped.setdefault(str(error))
+            return False
+        return True
+
+    def train_dataloader(self) -> DataLoader:
+        steps = self.trainer.max_steps * self.trainer.accumulate_grad_batches
+        done = self.trainer.global_step * self.trainer.accumulate_grad_batches
+        return DataLoader(
+            PhotoStream(self.train_paths, self.crop_size, self.seed),
+            batch_size=self.batch_size,
+            sampler=_From(done * self.batch_size, steps * self.batch_size),
+            num_workers=self.workers,
+            collate_fn=_collate,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(
+            HeldOutPhotos(self.val_paths, self.crop_size),
+            batch_size=self.batch_size,
+            collate_fn=_collate,
+        )
+
+    def on_before_batch_transfer(self, batch: tuple[Tensor, list[str]], _: int) -> Tensor:
+        photos, skipped = batch
+        self.skipped.update(dict.fromkeys(skipped))
+        return photos
+
+    def on_after_batch_transfer(self, batch: Tensor, _: int) -> Tensor:
+        return batch.float().div(255).contiguous(memory_format=torch.channels_last)
+
+    def summary(self) -> dict[str, object]:
+        """What a release file says of the photos."""
+        return {
+            "photos": len(self.train_paths),
+            "held_out": len(self.val_paths),
+            "skipped": len(self.skipped),
+            "crop_size": self.crop_size,
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+        }

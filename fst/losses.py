@@ -1,0 +1,162 @@
+"""Perceptual losses: content, Gram style and total variation, one recipe for everything.
+
+Training, evaluation and the optimisation of pixels all use `PerceptualLoss`; ``print`` of one shows
+its recipe. The extractor is injected. Sources: Gatys et al. (arXiv:1508.06576), Johnson et al.
+(arXiv:1603.08155).
+
+Departures from the papers:
+
+1. The default normalisation is *relative*: every distance is divided by the energy of its target,
+   so that a weight means the same for every layer, backbone, painting and photo. The paper's own is
+   ``normalization="johnson2016"``.
+2. Total variation is the mean of absolute differences, not a sum of squares: it does not grow with
+   the picture, and it leaves single strong edges alone.
+
+Losses are float32 whatever the precision of the images and features.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fst.errors import InputError
+
+NORMALIZATIONS = ("relative", "johnson2016")
+
+
+def gram_matrix(features: Tensor) -> Tensor:
+    """Channel correlations of ``(N, C, H, W)`` features, averaged over positions: ``(N, C, C)``.
+
+    >>> gram_matrix(torch.ones(1, 2, 3, 3))
+    tensor([[[1., 1.],
+             [1., 1.]]])
+    """
+    flat = features.float().flatten(2)  # (N, C, H W)
+    return flat @ flat.mT / flat.shape[2]
+
+
+def style_distance(gram: Tensor, target: Tensor, normalization: str = "relative") -> Tensor:
+    """Squared distance of Gram matrices ``(N, C, C)`` to a target ``(1, C, C)``, batch mean.
+
+    ``relative`` divides by the target's energy: 0 is equal, 1 is as far as no style at all.
+    ``johnson2016`` is the squared Frobenius norm of Gram matrices divided by C H W.
+    """
+    squared = (gram - target).square().sum((1, 2))
+    if normalization == "relative":
+        return (squared / target.square().sum((1, 2)).clamp_min(1e-12)).mean()
+    return (squared / gram.shape[1] ** 2).mean()  # H W is in the Gram matrix already
+
+
+def content_distance(features: Tensor, target: Tensor, normalization: str = "relative") -> Tensor:
+    """Squared distance of features ``(N, C, H, W)`` to those of the photos, batch mean.
+
+    ``relative`` divides by the energy of each photo's features, ``johnson2016`` by C H W.
+    """
+    features, target = features.float(), target.float()
+    squared = (features - target).square().sum((1, 2, 3))
+    if normalization == "relative":
+        return (squared / target.square().sum((1, 2, 3)).clamp_min(1e-12)).mean()
+    return (squared / target[0].numel()).mean()
+
+
+def total_variation(images: Tensor) -> Tensor:
+    """Mean absolute difference of neighbours, across plus down, of ``(N, 3, H, W)`` in [0, 1].
+
+    >>> total_variation(torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]]))
+    tensor(1.)
+    """
+    images = images.float()
+    across = (images[..., :, 1:] - images[..., :, :-1]).abs().mean()
+    down = (images[..., 1:, :] - images[..., :-1, :]).abs().mean()
+    return across + down
+
+
+class PerceptualLoss(nn.Module):
+    """How far a picture is from a photo in content and from the painting in style.
+
+    Args:
+        extractor: Called with the list of layers, gives the loss network:
+            ``network(images, layers) -> {layer: features}``, normalising inside.
+        content: Weight by content layer; the content term is the weighted sum.
+        style: Weight by style layer; the style term is the weighted sum.
+        content_weight: Weight of the content term in the total.
+        style_weight: Weight of the style term in the total.
+        tv_weight: Weight of the total variation in the total.
+        normalization: ``relative`` or ``johnson2016`` (module docstring).
+    """
+
+    def __init__(
+        self,
+        extractor: Callable[[Sequence[str]], nn.Module],
+        content: Mapping[str, float],
+        style: Mapping[str, float],
+        content_weight: float,
+        style_weight: float,
+        tv_weight: float,
+        normalization: str = "relative",
+    ) -> None:
+        super().__init__()
+        if normalization not in NORMALIZATIONS:
+            raise InputError(
+                f"normalization: expected one of {', '.join(NORMALIZATIONS)}; found {normalization!r}"
+            )
+        self.content, self.style = dict(content), dict(style)
+        self.weights = {"content": content_weight, "style": style_weight, "tv": tv_weight}
+        self.normalization = normalization
+        self.extractor = extractor([*self.style, *self.content])
+        self.grams = nn.ParameterDict()
+
+    def set_style(self, painting: Tensor) -> None:
+        """Take the Gram matrices of the painting, ``(1, 3, H, W)`` RGB in [0, 1], as the target.
+
+        Raises:
+            InputError: A Gram matrix is not finite.
+        """
+        with torch.no_grad():
+            features = self.extractor(painting, list(self.style))
+            grams = {layer: gram_matrix(features[layer]) for layer in self.style}
+        for layer, gram in grams.items():
+            if not torch.isfinite(gram).all():
+                raise InputError(f"painting: expected finite style features, found NaN in {layer}")
+        self.grams = nn.ParameterDict(
+            {layer: nn.Parameter(gram, requires_grad=False) for layer, gram in grams.items()}
+        )
+
+    def forward(self, stylized: Tensor, photos: Tensor) -> dict[str, Tensor]:
+        """Compare ``(N, 3, H, W)`` pictures with the photos they came from, RGB in [0, 1].
+
+        Returns:
+            Scalars: ``total`` (the weighted sum to minimise), the unweighted ``content``, ``style``
+            and ``tv``, and each layer's distance as ``content_relu3_1``, ``style_relu1_1`` ...
+
+        Raises:
+            RuntimeError: `set_style` was not called.
+        """
+        if not self.grams:
+            raise RuntimeError("PerceptualLoss: call set_style(painting) first")
+        found = self.extractor(stylized, [*self.style, *self.content])
+        with torch.no_grad():
+            wanted = self.extractor(photos, list(self.content))
+        with torch.autocast(stylized.device.type, enabled=False):
+            content = {
+                layer: content_distance(found[layer], wanted[layer], self.normalization)
+                for layer in self.content
+            }
+            style = {
+                layer: style_distance(gram_matrix(found[layer]), gram, self.normalization)
+                for layer, gram in self.grams.items()
+            }
+            terms = {
+                "content": sum(self.content[layer] * term for layer, term in content.items()),
+                "style": sum(self.style[layer] * term for layer, term in style.items()),
+                "tv": total_variation(stylized),
+            }
+            total = sum(self.weights[name] * term for name, term in terms.items())
+        layers = {f"content_{name}": term for name, term in content.items()}
+        layers |= {f"style_{name}": term for name, term in style.items()}
+        return {"total": total, **terms, **layers}
+
+    def extra_repr(self) -> str:
+        weighted = ", ".join(f"{weight:g} {name}" for name, weight in self.weights.items())
+        return f"{self.normalization}: {weighted}; content {self.content}; style {self.style}"

@@ -1,0 +1,201 @@
+"""Train a network for one painting.
+
+python scripts/train.py style=starry_night experiment=fast data.root=PHOTOS
+python scripts/train.py style.name=mine style.image=my.jpg data.root=PHOTOS
+python scripts/train.py style=starry_night experiment=fast data.root=PHOTOS ckpt_path=last
+"""
+
+import hashlib
+import logging
+import os
+import shlex
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytorch_lightning as pl
+import torch
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from fst.callbacks import Release, RunCard
+from fst.data import load_painting
+from fst.errors import InputError, one_line_errors
+from fst.files import make_folder
+from fst.lit_module import StyleModule
+
+
+def train(cfg: DictConfig) -> dict[str, float]:
+    """Run one composed experiment; gives the final metrics on the held-out photos."""
+    checkpoint = find_resume(cfg)
+    if checkpoint:
+        cfg.paths.run = str(checkpoint.parents[1])
+    cfg.trainer.precision = resolve_precision(cfg.trainer.precision)
+    OmegaConf.resolve(cfg)
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+
+    painting = load_painting(find_painting(cfg.style), cfg.style.size)
+    photos = instantiate(cfg.data)
+    photos.setup()  # before the loss network, so that a wrong folder is said at once
+    loss = instantiate(cfg.loss)
+    loss.set_style(painting[None])
+    module = StyleModule(
+        instantiate(cfg.network), loss, instantiate(cfg.optimizer), instantiate(cfg.scheduler)
+    )
+
+    run = make_folder(cfg.paths.run)
+    OmegaConf.save(cfg, run / "config.yaml")
+    release = Release(run / f"{cfg.style.name}.safetensors", describe(cfg))
+    card = RunCard(painting, OmegaConf.to_yaml(cfg), command_line())
+    step = resume_step(checkpoint) if checkpoint else None
+    trainer = instantiate(
+        cfg.trainer,
+        callbacks=[*instantiate(cfg.callbacks).values(), release, card],
+        logger=instantiate(cfg.logger, purge_step=step),  # drops points after the last checkpoint
+    )
+    print(f"run: {run}\nwatch: tensorboard --logdir {cfg.paths.outputs}", file=sys.stderr)
+    trainer.fit(module, photos, ckpt_path=checkpoint)
+    if trainer.interrupted:
+        raise InputError(f"interrupted; go on with: {command_line()} ckpt_path=last")
+    if release.step != trainer.global_step:  # the last steps were no whole validation interval
+        trainer.validate(module, photos, verbose=False)
+    report(trainer, release, card, cfg)
+    return release.metrics
+
+
+def find_resume(cfg: DictConfig) -> Path | None:
+    """The checkpoint to go on from: ``last`` is the newest run of this style that has one."""
+    if cfg.ckpt_path is None:
+        return None
+    if cfg.ckpt_path != "last":
+        if not Path(cfg.ckpt_path).is_file():
+            raise InputError(
+                f"ckpt_path: expected last or a .ckpt file, found none at {cfg.ckpt_path}"
+            )
+        return Path(cfg.ckpt_path).resolve()
+    runs = Path(cfg.paths.outputs) / cfg.style.name
+    found = sorted(runs.glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise InputError(f"ckpt_path=last: expected a run with a checkpoint in {runs}, found none")
+    return found[-1].resolve()
+
+
+def resume_step(checkpoint: Path) -> int:
+    """The step that a Lightning checkpoint holds; raises an InputError if it is damaged."""
+    try:
+        return torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"]
+    except Exception as error:  # torch raises many kinds on damaged files
+        raise InputError(
+            f"{checkpoint}: expected a checkpoint of Lightning, found a damaged file; "
+            "start again without ckpt_path"
+        ) from error
+
+
+def resolve_precision(precision: str) -> str:
+    """``auto`` becomes bf16-mixed where bf16 is fast, else 32-true."""
+    if precision != "auto":
+        return precision
+    if torch.cuda.is_available():
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return "bf16-mixed" if fast else "32-true"
+
+
+def find_painting(style: DictConfig) -> Path:
+    """The painting's file; a missing one is named with the page where it can be had."""
+    path = Path(style.image).expanduser()
+    if path.is_file():
+        return path
+    if style.page is None:
+        raise InputError(f"style.image: expected a picture, found no file at {path}")
+    raise InputError(
+        f"painting: expected {style.title} ({style.painter}, {style.year}) at {path}, found no such "
+        f"file; get it from {style.page} and set paths.paintings or FST_PAINTINGS to its folder"
+    )
+
+
+def describe(cfg: DictConfig) -> dict[str, Any]:
+    """What the release file will say of this run, without any path of this machine."""
+    config = OmegaConf.to_container(cfg)
+    style, loss, network = config["style"], config["loss"], config["network"]
+    picture = Path(style.pop("image")).expanduser()
+    style |= {"file": picture.name, "sha256": hashlib.sha256(picture.read_bytes()).hexdigest()}
+    extractor = loss["extractor"]
+    loss["extractor"] = {"arch": extractor["arch"], "weights": Path(extractor["weights"]).name}
+    licence = f"weights: MIT, as fst; painting: {style['licence']}"
+    return {
+        "network": {
+            "name": network["name"],
+            "arguments": {k: v for k, v in network.items() if k not in ("_target_", "name")},
+        },
+        "style": style,
+        "loss": {key: value for key, value in loss.items() if key != "_target_"},
+        "training": {
+            "optimizer": {k: v for k, v in config["optimizer"].items() if k != "_partial_"},
+            "scheduler": {k: v for k, v in config["scheduler"].items() if k != "_partial_"},
+            "precision": config["trainer"]["precision"],
+            "gradient_clip_val": config["trainer"]["gradient_clip_val"],
+            "seed": config["seed"],
+        },
+        "licence": licence,
+    }
+
+
+def report(trainer: pl.Trainer, release: Release, card: RunCard, cfg: DictConfig) -> None:
+    """Final metrics to TensorBoard's hparams and to stdout, with what to do next."""
+    metrics = release.metrics
+    hparams = {
+        "style": cfg.style.name,
+        "style_size": cfg.style.size,
+        "style_weight": cfg.loss.style_weight,
+        "tv_weight": cfg.loss.tv_weight,
+        "width": cfg.network.width,
+        "crop_size": cfg.data.crop_size,
+        "batch_size": cfg.data.batch_size,
+        "lr": cfg.optimizer.lr,
+        "steps": cfg.trainer.max_steps,
+    }
+    final = {f"final/{name}": metrics[name] for name in ("total", "style", "content")}
+    trainer.logger.log_hyperparams(hparams, final)
+    skipped = trainer.datamodule.skipped
+    if skipped:
+        print(
+            f"{len(skipped)} unusable photos were left out:", *skipped, sep="\n  ", file=sys.stderr
+        )
+    print(f"held-out photos: style {metrics['style']:.4f}  content {metrics['content']:.4f}")
+    print(f"{trainer.global_step} steps in {release.seconds() / 60:.1f} minutes")
+    print(f"release: {release.path}")
+    print(f"use it: python scripts/stylize.py PHOTO --style {release.path} -o out.jpg")
+
+
+def command_line() -> str:
+    """The command of this process, without an earlier ckpt_path."""
+    words = [word for word in sys.argv[1:] if not word.startswith("ckpt_path=")]
+    return shlex.join(["python", "scripts/train.py", *words])
+
+
+@hydra.main(version_base="1.3", config_path="../configs", config_name="train")
+def run_hydra(cfg: DictConfig) -> None:
+    train(cfg)
+
+
+def main() -> None:
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra's own report takes six lines
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    # held-out photos are few and cached by the system: no workers
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    with one_line_errors():
+        try:
+            run_hydra()
+        except (HydraException, OmegaConfBaseException) as error:
+            cause = error.__cause__ if isinstance(error.__cause__, InputError) else error
+            raise InputError(" ".join(str(cause).split())) from error
+
+
+if __name__ == "__main__":
+    main()
