@@ -125,25 +125,36 @@ def describe(cfg: DictConfig) -> dict[str, Any]:
     style, loss, network = config["style"], config["loss"], config["network"]
     picture = Path(style.pop("image")).expanduser()
     style |= {"file": picture.name, "sha256": hashlib.sha256(picture.read_bytes()).hexdigest()}
-    extractor = loss["extractor"]
-    loss["extractor"] = {"arch": extractor["arch"], "weights": Path(extractor["weights"]).name}
+    extractor = named(loss["extractor"])
+    if "weights" in extractor:
+        extractor["weights"] = Path(extractor["weights"]).name
     licence = f"weights: MIT, as fst; painting: {style['licence']}"
     return {
         "network": {
             "name": network["name"],
-            "arguments": {k: v for k, v in network.items() if k not in ("_target_", "name")},
+            "arguments": {k: v for k, v in public(network).items() if k != "name"},
         },
         "style": style,
-        "loss": {key: value for key, value in loss.items() if key != "_target_"},
+        "loss": {**public(loss), "extractor": extractor},
         "training": {
-            "optimizer": {k: v for k, v in config["optimizer"].items() if k != "_partial_"},
-            "scheduler": {k: v for k, v in config["scheduler"].items() if k != "_partial_"},
+            "optimizer": named(config["optimizer"]),
+            "scheduler": named(config["scheduler"]),
             "precision": config["trainer"]["precision"],
             "gradient_clip_val": config["trainer"]["gradient_clip_val"],
             "seed": config["seed"],
         },
         "licence": licence,
     }
+
+
+def public(node: dict[str, Any]) -> dict[str, Any]:
+    """A config node without hydra's own keys."""
+    return {key: value for key, value in node.items() if not key.startswith("_")}
+
+
+def named(node: dict[str, Any]) -> dict[str, Any]:
+    """A config node with the last word of its target as ``name``."""
+    return {"name": node["_target_"].rsplit(".", 1)[-1], **public(node)}
 
 
 def report(trainer: pl.Trainer, release: Release, card: RunCard, cfg: DictConfig) -> None:

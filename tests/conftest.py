@@ -1,0 +1,85 @@
+"""Pictures, a tiny checkpoint, and a way to run the scripts, for every test."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fst.checkpoint import save_checkpoint
+from fst.networks import build_network
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared"  # photos and weights that are not the project's to distribute
+
+needs_shared = pytest.mark.skipif(
+    not SHARED.is_dir(), reason=f"needs the shared photos and VGG-19 weights in {SHARED}"
+)
+
+
+def make_picture(width: int, height: int, seed: int = 0) -> Image.Image:
+    """Smooth coloured blobs and an edge, mode RGB: enough structure to stylize."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+    picture = coarse.resize((width, height), Image.Resampling.BICUBIC)
+    box = [width // 4, height // 4, width // 2, height // 2]
+    picture.paste(tuple(int(v) for v in rng.integers(0, 256, 3)), box)
+    return picture
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.jpg"
+    make_picture(90, 70).save(path)
+    return path
+
+
+@pytest.fixture
+def photo_folder(tmp_path: Path) -> Path:
+    """Twelve photos of several sizes in a nested folder."""
+    root = tmp_path / "photos"
+    for k in range(12):
+        path = root / ("a" if k % 2 else "b/c") / f"{k:02d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        make_picture(80 + 10 * k, 100, seed=k).save(path)
+    return root
+
+
+@pytest.fixture
+def painting(tmp_path: Path) -> Path:
+    path = tmp_path / "painting.png"
+    make_picture(120, 90, seed=99).save(path)
+    return path
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A release file of an untrained width-4 network."""
+    torch.manual_seed(0)
+    path = tmp_path / "tiny.safetensors"
+    network = {"name": "transformer", "arguments": {"width": 4}}
+    save_checkpoint(path, build_network("transformer", width=4), {"network": network})
+    return path
+
+
+def run_script(name: str, *args: object, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run ``scripts/<name>.py`` as a user would, from the repository's folder."""
+    command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, args)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests"), **env}
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def error_line(result: subprocess.CompletedProcess[str]) -> str:
+    """The one line that a failed script leaves; fails the test on a traceback or a zero exit."""
+    assert result.returncode != 0, result.stdout
+    lines = result.stderr.strip().splitlines()
+    assert "Traceback" not in result.stderr, result.stderr
+    errors = [line for line in lines if line.startswith("error: ")]
+    assert len(errors) == 1, result.stderr
+    return errors[0]

@@ -1,0 +1,140 @@
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from fst.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint, shipped_styles
+from fst.errors import InputError
+from fst.networks import NETWORKS, build_network
+
+NETWORK = {"name": "transformer", "arguments": {"width": 4}}
+
+
+def rewrite(source, target, weights=None, **metadata):
+    """A copy of a release file with other weights or metadata."""
+    with safe_open(source, framework="pt") as file:
+        said = file.metadata()
+    save_file(load_file(source) if weights is None else weights, target, said | metadata)
+    return target
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_a_network_comes_back_with_its_card(tmp_path, name):
+    net = build_network(name, width=4)
+    card = {"network": {"name": name, "arguments": {"width": 4}}, "style": {"painter": "Frédéric"}}
+    save_checkpoint(tmp_path / "x.safetensors", net, card)
+    again, said = load_checkpoint(tmp_path / "x.safetensors")
+    assert said == card
+    assert not again.training
+    for parameter, original in zip(again.parameters(), net.parameters(), strict=True):
+        assert parameter.dtype is torch.float32
+        torch.testing.assert_close(parameter, original.detach().half().float())
+    photo = torch.rand(1, 3, 32, 40)
+    assert (again(photo) - net(photo)).abs().max() < 1 / 255  # float16 loses nothing visible
+
+
+def test_the_file_is_float16(checkpoint):
+    assert {tensor.dtype for tensor in load_file(checkpoint).values()} == {torch.float16}
+
+
+def test_a_pickle_is_refused_with_the_reason(tmp_path):
+    for zipped in (True, False):
+        path = tmp_path / "x.pth"
+        torch.save({"a": torch.zeros(1)}, path, _use_new_zipfile_serialization=zipped)
+        with pytest.raises(
+            InputError, match="found a pickle, which can run any code .* is refused"
+        ):
+            load_checkpoint(path)
+
+
+def test_what_is_no_release_is_named(tmp_path, checkpoint):
+    with pytest.raises(
+        InputError, match="no.safetensors: expected a style checkpoint, found no su"
+    ):
+        load_checkpoint(tmp_path / "no.safetensors")
+    path = tmp_path / "x.safetensors"
+    for content in (b"", b"hello", b"some longer text that is no header"):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="expected a style checkpoint .* another kind of file"):
+            load_checkpoint(path)
+    for share in (0.02, 0.5, 0.99):
+        whole = checkpoint.read_bytes()
+        path.write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(InputError, match="expected a style checkpoint, found a damaged file"):
+            load_checkpoint(path)
+    save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(
+        InputError, match="expected a style checkpoint written by fst, found .* None"
+    ):
+        load_checkpoint(path)
+
+
+def test_newer_formats_and_bad_cards_are_refused(tmp_path, checkpoint):
+    path = tmp_path / "x.safetensors"
+    with pytest.raises(InputError, match="expected format version 1, found '2'; try a newer fst"):
+        load_checkpoint(rewrite(checkpoint, path, format_version="2"))
+    for card in ("", "[]", "{}", '{"network": 3}', '{"network": {"name": "transformer"}}'):
+        with pytest.raises(InputError, match="expected a card that names the network, found none"):
+            load_checkpoint(rewrite(checkpoint, path, card=card))
+    unknown = json.dumps({"network": {"name": "unet", "arguments": {}}})
+    with pytest.raises(InputError, match="network: expected one of transformer, found 'unet'"):
+        load_checkpoint(rewrite(checkpoint, path, card=unknown))
+
+
+def test_wrong_shapes_are_named_before_anything_is_allocated(tmp_path, checkpoint):
+    huge = json.dumps({"network": {"name": "transformer", "arguments": {"width": 10**6}}})
+    with pytest.raises(
+        InputError, match=r"expected decoder.0.1.1.weight of shape .* found \(8, 16"
+    ):
+        load_checkpoint(rewrite(checkpoint, tmp_path / "x.safetensors", card=huge))
+    weights = load_file(checkpoint)
+    del weights["decoder.3.bias"]
+    with pytest.raises(InputError, match=r"decoder.3.bias of shape \(3,\) .* found none"):
+        load_checkpoint(rewrite(checkpoint, tmp_path / "x.safetensors", weights))
+    weights["extra"] = torch.zeros(2)
+    weights["decoder.3.bias"] = torch.zeros(3)
+    with pytest.raises(InputError, match=r"expected extra of shape none .* found \(2,\)"):
+        load_checkpoint(rewrite(checkpoint, tmp_path / "x.safetensors", weights))
+
+
+def test_weights_that_are_not_finite_are_refused_both_ways(tmp_path, checkpoint):
+    weights = load_file(checkpoint)
+    weights["decoder.3.bias"][1] = torch.nan
+    with pytest.raises(
+        InputError, match="expected finite weights, found NaN or infinity in decoder"
+    ):
+        load_checkpoint(rewrite(checkpoint, tmp_path / "x.safetensors", weights))
+    net = build_network("transformer", width=4)
+    net.decoder[3].bias.data[1] = 1e6  # infinite in float16
+    with pytest.raises(InputError, match="expected finite weights"):
+        save_checkpoint(tmp_path / "y.safetensors", net, {"network": NETWORK})
+    assert not (tmp_path / "y.safetensors").exists()
+
+
+def test_styles_are_found_by_name_and_by_path(checkpoint):
+    assert find_checkpoint(checkpoint) == checkpoint
+    for style in shipped_styles():
+        assert find_checkpoint(style).stem == style
+    with pytest.raises(
+        InputError, match=r"style: expected one of .*, or the path of .* 'monalisa'"
+    ):
+        find_checkpoint("monalisa")
+    with pytest.raises(InputError, match=r"style: expected one of"):
+        find_checkpoint("../checkpoints/starry_night")
+
+
+@pytest.mark.parametrize("style", shipped_styles())
+def test_shipped_styles_load_and_say_where_they_come_from(style):
+    path = find_checkpoint(style)
+    _, card = load_checkpoint(path)
+    assert card["style"]["name"] == style
+    assert card["style"]["painter"]
+    assert card["style"]["licence"] == "public domain"
+    assert len(card["style"]["sha256"]) == 64
+    assert card["training"]["steps"] > 0
+    assert card["metrics"]["style"] <= 0.05
+    assert card["metrics"]["content"] <= 1.2
+    if card["network"]["arguments"]["width"] == 16:
+        assert path.stat().st_size < 1_000_000

@@ -1,0 +1,138 @@
+import doctest
+
+import pytest
+import torch
+from random_features import RandomFeatures
+
+import fst.losses
+from fst.errors import InputError
+from fst.losses import (
+    PerceptualLoss,
+    content_distance,
+    gram_matrix,
+    style_distance,
+    total_variation,
+)
+
+
+def make_loss(**changes):
+    recipe = {
+        "content": {"relu3_1": 1},
+        "style": {"relu1_1": 0.5, "relu2_1": 0.5},
+        "content_weight": 1,
+        "style_weight": 10,
+        "tv_weight": 0.1,
+    }
+    return PerceptualLoss(RandomFeatures, **(recipe | changes))
+
+
+def test_docstring_examples():
+    assert doctest.testmod(fst.losses).failed == 0
+
+
+def test_gram_matrix_of_known_features():
+    features = torch.tensor([[[[1.0, 2.0]], [[3.0, 4.0]]]])  # two channels, two positions
+    expected = torch.tensor([[[5.0, 11.0], [11.0, 25.0]]]) / 2
+    torch.testing.assert_close(gram_matrix(features), expected)
+
+
+def test_gram_matrix_does_not_grow_with_the_picture():
+    small = torch.rand(1, 4, 6, 6)
+    torch.testing.assert_close(gram_matrix(small.repeat(1, 1, 3, 2)), gram_matrix(small))
+
+
+def test_relative_distances_do_not_depend_on_the_scale_of_features():
+    a, b = torch.rand(2, 4, 6, 6), torch.rand(2, 4, 6, 6)
+    torch.testing.assert_close(content_distance(7 * a, 7 * b), content_distance(a, b))
+    ga, gb = gram_matrix(a), gram_matrix(b)[:1]
+    torch.testing.assert_close(style_distance(7 * ga, 7 * gb), style_distance(ga, gb))
+
+
+def test_nothing_at_all_is_at_relative_distance_one():
+    features = torch.rand(2, 4, 6, 6)
+    assert content_distance(torch.zeros_like(features), features).item() == pytest.approx(1)
+    gram = gram_matrix(features)[:1]
+    assert style_distance(torch.zeros_like(gram), gram).item() == pytest.approx(1)
+
+
+def test_johnson2016_divides_by_c_h_w():
+    a, b = torch.rand(1, 4, 3, 5), torch.rand(1, 4, 3, 5)
+    content = (a - b).square().sum() / (4 * 3 * 5)
+    torch.testing.assert_close(content_distance(a, b, "johnson2016"), content)
+
+    def gram(f):  # as the paper writes it
+        return torch.einsum("nchw,ndhw->ncd", f, f) / (4 * 3 * 5)
+
+    style = (gram(a) - gram(b)).square().sum()
+    ours = style_distance(gram_matrix(a), gram_matrix(b), "johnson2016")
+    torch.testing.assert_close(ours, style)
+
+
+def test_total_variation_of_a_ramp():
+    ramp = torch.arange(5.0).view(1, 1, 1, 5).expand(1, 3, 4, 5) / 10
+    assert total_variation(ramp).item() == pytest.approx(0.1)
+
+
+def test_distances_are_differentiable():
+    a = torch.rand(1, 2, 3, 3, dtype=torch.double, requires_grad=True)
+    target = torch.rand(1, 2, 3, 3)
+    content_distance(a, target).backward()
+    torch.testing.assert_close(
+        a.grad.float(), 2 * (a.detach().float() - target) / (target**2).sum()
+    )
+
+
+def test_the_total_is_the_weighted_sum_of_the_terms_and_these_of_the_layers():
+    loss = make_loss()
+    loss.set_style(torch.rand(1, 3, 40, 50))
+    terms = loss(torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32))
+    total = terms["content"] + 10 * terms["style"] + 0.1 * terms["tv"]
+    torch.testing.assert_close(terms["total"], total)
+    style = (terms["style_relu1_1"] + terms["style_relu2_1"]) / 2
+    torch.testing.assert_close(terms["style"], style)
+    assert all(term.dtype is torch.float32 for term in terms.values())
+
+
+def test_the_painting_itself_has_no_style_loss_and_the_photo_no_content_loss():
+    loss = make_loss()
+    painting = torch.rand(1, 3, 40, 48)
+    loss.set_style(painting)
+    terms = loss(painting, painting)
+    assert terms["style"].item() == pytest.approx(0, abs=1e-9)
+    assert terms["content"].item() == 0
+
+
+def test_losses_are_float32_under_autocast():
+    loss = make_loss()
+    loss.set_style(torch.rand(1, 3, 40, 48))
+    pictures, photos = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32)
+    exact = loss(pictures, photos)["total"]
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = loss(pictures, photos)["total"]
+    assert mixed.dtype is torch.float32
+    torch.testing.assert_close(mixed, exact, rtol=0.05, atol=0)
+
+
+def test_photos_get_no_gradient():
+    loss = make_loss()
+    loss.set_style(torch.rand(1, 3, 40, 48))
+    photos = torch.rand(1, 3, 32, 32, requires_grad=True)
+    pictures = torch.rand(1, 3, 32, 32, requires_grad=True)
+    loss(pictures, photos)["total"].backward()
+    assert photos.grad is None
+    assert pictures.grad.abs().sum() > 0
+
+
+def test_the_recipe_is_printed():
+    assert "relative: 1 content, 10 style, 0.1 tv" in str(make_loss())
+
+
+def test_misuse_is_refused():
+    with pytest.raises(
+        InputError, match="normalization: expected one of relative, johnson2016; fo"
+    ):
+        make_loss(normalization="l2")
+    with pytest.raises(RuntimeError, match="call set_style"):
+        make_loss()(torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32))
+    with pytest.raises(InputError, match="painting: expected finite style features, found NaN"):
+        make_loss().set_style(torch.full((1, 3, 40, 48), torch.nan))

@@ -1,0 +1,79 @@
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from fst.errors import InputError
+from fst.networks import NETWORKS, InstanceNorm, build_network
+
+
+@pytest.fixture(params=sorted(NETWORKS))
+def net(request):
+    torch.manual_seed(0)
+    return build_network(request.param, width=2)
+
+
+@torch.no_grad()
+def test_output_has_the_size_of_the_input_for_every_residue_modulo_8(net):
+    for height, width in itertools.product(range(16, 24), range(16, 24)):
+        assert net(torch.rand(1, 3, height, width)).shape == (1, 3, height, width)
+
+
+@torch.no_grad()
+def test_output_is_rgb_in_0_1_and_finite(net):
+    out = net(torch.rand(2, 3, 33, 47))
+    assert out.isfinite().all()
+    assert 0 <= out.min() <= out.max() <= 1
+
+
+def test_a_gradient_reaches_every_parameter(net):
+    target = torch.rand(2, 3, 32, 32)
+    (net(torch.rand(2, 3, 32, 32)) - target).square().sum().backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_a_side_under_16_px_is_refused(net):
+    with pytest.raises(InputError, match=r"^image: expected at least 16x16 px, found 40x15; try"):
+        net(torch.rand(1, 3, 15, 40))
+
+
+def test_width_32_is_the_papers_network():
+    net = build_network("transformer", width=32)
+    convs = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
+    assert [c.out_channels for c in convs] == [32, 64, 128] + [128] * 10 + [64, 32, 3]
+    assert [c.stride[0] for c in convs] == [1, 2, 2] + [1] * 13
+    assert not any(isinstance(m, nn.ConvTranspose2d) for m in net.modules())
+
+
+def test_instance_norm_is_pytorchs():
+    ours, theirs = InstanceNorm(5), nn.InstanceNorm2d(5, affine=True)
+    theirs.load_state_dict(
+        {"weight": torch.randn(5), "bias": torch.randn(5)},
+    )
+    ours.load_state_dict(theirs.state_dict())
+    x = 3 * torch.randn(2, 5, 9, 7) + 100
+    torch.testing.assert_close(ours(x), theirs(x), atol=1e-4, rtol=1e-4)
+
+
+def test_instance_norm_keeps_bf16_accurate_far_from_zero():
+    norm = InstanceNorm(3)
+    x = torch.randn(1, 3, 64, 64) + 20
+    exact, rounded = norm(x.bfloat16().float()), norm(x.bfloat16())
+    assert rounded.dtype is torch.bfloat16
+    assert (rounded.float() - exact).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("width", [0, -1, 1.5, "32"])
+def test_a_width_that_is_no_positive_whole_number_is_refused(width):
+    with pytest.raises(InputError, match="network width: expected a whole number from 1 up, found"):
+        build_network("transformer", width=width)
+
+
+def test_unknown_names_and_arguments_are_refused():
+    with pytest.raises(InputError, match="network: expected one of transformer, found 'unet'"):
+        build_network("unet")
+    with pytest.raises(InputError, match="network 'transformer' does not take {'depth': 3}"):
+        build_network("transformer", depth=3)
