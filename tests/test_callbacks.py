@@ -1,0 +1,110 @@
+"""Callbacks, in one real short run that is written to TensorBoard and read back."""
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from test_lit_module import make_module
+
+from fst.callbacks import ProgressBar, Release, RunCard, SampleGrid, Throughput
+from fst.checkpoint import load_checkpoint
+from fst.data import PhotoDataModule
+
+CARD = {"network": {"name": "transformer", "arguments": {"width": 2}}, "training": {"seed": 0}}
+
+
+def fit(tmp_path, photo_folder, callbacks, **options):
+    photos = PhotoDataModule(photo_folder, crop_size=64, batch_size=2, held_out=2, workers=0)
+    settings = {"max_steps": 4, "val_check_interval": 2, "log_every_n_steps": 1} | options
+    trainer = pl.Trainer(
+        max_epochs=-1, accelerator="cpu", callbacks=callbacks, check_val_every_n_epoch=None,
+        num_sanity_val_steps=1, enable_model_summary=False, enable_checkpointing=False,
+        logger=pl.loggers.TensorBoardLogger(tmp_path, name="", version=""), **settings,
+    )  # fmt: skip
+    module = make_module()
+    trainer.fit(module, photos)
+    return trainer, module
+
+
+@pytest.fixture
+def events(tmp_path, photo_folder):
+    callbacks = [
+        SampleGrid(every_n_steps=2, photos=2, folder=tmp_path / "samples"),
+        RunCard(torch.rand(3, 20, 30), "seed: 0\n", "python scripts/train.py"),
+        Throughput(),
+        ProgressBar(),
+    ]
+    fit(tmp_path, photo_folder, callbacks)
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    return events
+
+
+def test_tensorboard_gets_pictures_curves_and_the_config(events, tmp_path):
+    grids = events.Images("samples/photo_and_stylized")
+    assert [grid.step for grid in grids] == [2, 4]
+    assert (events.Images("painting")[0].height, events.Images("painting")[0].width) == (20, 30)
+    text = events.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert "seed: 0" in text
+    assert "python scripts/train.py" in text
+    assert [rate.step for rate in events.Scalars("images_per_s")] == [0, 1, 2, 3]
+    assert all(rate.value > 0 for rate in events.Scalars("images_per_s"))
+    with Image.open(tmp_path / "samples" / "step_000004.png") as grid:
+        assert grid.size == (4 * (64 + 2) + 2, 64 + 4)
+
+
+def test_the_grid_shows_the_photo_beside_the_same_photo_stylized(tmp_path, photo_folder):
+    grid = SampleGrid(every_n_steps=4, photos=2, folder=tmp_path / "samples")
+    trainer, module = fit(tmp_path, photo_folder, [grid])
+    held_out = trainer.datamodule.val_dataloader().dataset
+    with torch.no_grad():
+        expected = module(held_out[1][0][None].float() / 255)[0]
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    found = Image.open(tmp_path / "samples" / "step_000004.png")
+    tile = found.crop((3 * 66 + 2, 2, 3 * 66 + 66, 66))  # fourth in the row
+    shown = torch.tensor(list(tile.tobytes())).view(64, 64, 3).permute(2, 0, 1) / 255
+    assert (shown - expected).abs().max() < 2 / 255
+
+
+def test_looking_at_the_run_does_not_change_it(tmp_path, photo_folder):
+    grid = SampleGrid(every_n_steps=1, photos=2, folder=tmp_path / "samples")
+    _, watched = fit(tmp_path, photo_folder, [grid, Throughput(), ProgressBar()])
+    _, alone = fit(tmp_path, photo_folder, [ProgressBar()])
+    for a, b in zip(watched.net.parameters(), alone.net.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_release_is_the_best_and_says_so(tmp_path, photo_folder):
+    release = Release(tmp_path / "mine.safetensors", CARD)
+    trainer, module = fit(tmp_path, photo_folder, [release])
+    net, card = load_checkpoint(tmp_path / "mine.safetensors")
+    assert card["training"]["seed"] == 0
+    assert card["training"]["steps"] in (2, 4)
+    assert card["metrics"]["total"] == pytest.approx(release.best, abs=1e-5)
+    assert {"style", "content", "tv", "style_relu1_1"} <= set(card["metrics"])
+    assert card["data"]["photos"] == 10
+    assert {"fst", "torch", "pytorch_lightning", "python"} <= set(card["versions"])
+    if card["training"]["steps"] == 4:
+        for a, b in zip(net.parameters(), module.net.parameters(), strict=True):
+            torch.testing.assert_close(a, b.detach(), atol=1e-3, rtol=1e-3)
+
+
+def test_an_end_that_is_not_the_best_is_kept_beside_it(tmp_path, photo_folder):
+    release = Release(tmp_path / "mine.safetensors", CARD)
+    release.best = 0.0  # nothing will be better
+    fit(tmp_path, photo_folder, [release])
+    assert not (tmp_path / "mine.safetensors").exists()
+    assert load_checkpoint(tmp_path / "mine-last.safetensors")[1]["training"]["steps"] == 4
+
+
+def test_the_release_remembers_the_best_over_a_resume():
+    release = Release("x.safetensors", CARD)
+    release.setup(None, None, "fit")
+    release.best = 3.0
+    again = Release("x.safetensors", CARD)
+    again.load_state_dict(release.state_dict())
+    again.setup(None, None, "fit")
+    assert again.best == 3.0
+    assert again.seconds() >= 0
