@@ -1,4 +1,4 @@
-"""What a run shows and leaves behind: sample grids, throughput, the run's card, the release file."""
+"""What a run shows and leaves behind: sample grids, throughput, its card, the release file."""
 
 import datetime
 import platform
@@ -155,7 +155,7 @@ class Release(Callback):
             for name, value in trainer.callback_metrics.items()
             if name.startswith("val/")
         }
-        if self.metrics["total"] < self.best:
+        if self.metrics["total"] <= self.best:
             self.best = self.metrics["total"]
             self._write(self.path, trainer, pl_module)
         elif trainer.global_step >= trainer.max_steps:

@@ -2,7 +2,7 @@
 
 A release is a safetensors file: float16 weights, and metadata with three strings: ``format``
 (``fst``), ``format_version`` and ``card``, the JSON of a dictionary. The card's ``network`` entry,
-``{"name": ..., "arguments": {...}}``, rebuilds the network; the rest says where the file comes from:
+``{"name": ..., "arguments": {...}}``, rebuilds the network; the rest says where the file is from:
 ``style`` (name, painter, hash of the picture), ``loss``, ``data``, ``training`` (recipe, steps),
 ``metrics`` on the held-out photos, ``versions``, ``date`` and ``licence``.
 
@@ -113,8 +113,8 @@ def _check_magic(path: Path) -> None:
         start = file.read(9)
     if start[:1] == b"\x80" or start[:2] == b"PK":
         raise InputError(
-            f"{path}: expected a {SUFFIX} release, found a pickle, which can run any code when it is "
-            "opened and is refused; try the release file that training writes beside it"
+            f"{path}: expected a {SUFFIX} release, found a pickle, which can run any code when "
+            "it is opened and is refused; try the release file that training writes beside it"
         )
     if start[8:9] != b"{":
         raise InputError(
@@ -149,8 +149,8 @@ def _check_shapes(net: nn.Module, weights: dict[str, Tensor], path: Path) -> Non
     for name in sorted(expected | found):
         if expected.get(name) != found.get(name):
             raise InputError(
-                f"{path}: expected {name} of shape {expected.get(name, 'none')} for the network its "
-                f"card names, found {found.get(name, 'none')}"
+                f"{path}: expected {name} of shape {expected.get(name, 'none')} for the network "
+                f"its card names, found {found.get(name, 'none')}"
             )
 
 

@@ -99,7 +99,8 @@ class PerceptualLoss(nn.Module):
         super().__init__()
         if normalization not in NORMALIZATIONS:
             raise InputError(
-                f"normalization: expected one of {', '.join(NORMALIZATIONS)}; found {normalization!r}"
+                f"normalization: expected one of {', '.join(NORMALIZATIONS)}; "
+                f"found {normalization!r}"
             )
         self.content, self.style = dict(content), dict(style)
         self.weights = {"content": content_weight, "style": style_weight, "tv": tv_weight}

@@ -58,7 +58,7 @@ class Stylizer:
 
     @torch.inference_mode()
     def _run(self, batch: Tensor) -> Tensor:
-        """``(N, 3, H, W)`` on any device to the same on `device`: where other engines will fit in."""
+        """``(N, 3, H, W)`` from any device to `device`; the place where other engines fit in."""
         return self._net(batch.to(self.device, memory_format=torch.channels_last)).contiguous()
 
 
@@ -77,7 +77,8 @@ def choose_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
-            f"device: expected one that this machine has, found {name!r} ({reason}); try cpu or auto"
+            f"device: expected one that this machine has, found {name!r} ({reason}); "
+            "try cpu or auto"
         ) from error
     return device
 

@@ -152,7 +152,7 @@ def _load(
         if value is None or len(value) != 3:
             raise InputError(
                 f"{weights}: expected its {label} for R, G and B in [0, 1], found {value}; "
-                f"try loss.extractor.{label}=[r,g,b] (Caffe weights: std 1/255; torchvision: 0.229 ...)"
+                f"try loss.extractor.{label}=[r,g,b] (std of Caffe weights: 1/255)"
             )
     state = {key.removeprefix("features."): value for key, value in state.items()}
     return state, own_mean, own_std
@@ -165,8 +165,8 @@ def _download(release: _Release, arch: str) -> dict[str, Tensor]:
         )
     except (OSError, RuntimeError) as error:  # no network; a file that is cut short or altered
         raise InputError(
-            f"weights of {arch}: found no local file, and {release.file_name} ({release.size}) could "
-            f"not be downloaded ({error}); {_HOW_TO}"
+            f"weights of {arch}: found no local file, and {release.file_name} ({release.size}) "
+            f"could not be downloaded ({error}); {_HOW_TO}"
         ) from error
 
 
@@ -206,8 +206,8 @@ def _check(features: nn.Sequential, state: dict[str, Tensor], arch: str, weights
         found = tuple(state[name].shape) if name in state else "nothing"
         if found != tuple(parameter.shape):
             raise InputError(
-                f"{weights}: expected features.{name} of shape {tuple(parameter.shape)} for {arch}, "
-                f"found {found}"
+                f"{weights}: expected features.{name} of shape {tuple(parameter.shape)} for "
+                f"{arch}, found {found}"
             )
         if not torch.isfinite(state[name]).all():
             raise InputError(

@@ -11,6 +11,7 @@ import os
 import shlex
 import sys
 import warnings
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +59,13 @@ def train(cfg: DictConfig) -> dict[str, float]:
         logger=instantiate(cfg.logger, purge_step=step),  # drops points after the last checkpoint
     )
     print(f"run: {run}\nwatch: tensorboard --logdir {cfg.paths.outputs}", file=sys.stderr)
-    trainer.fit(module, photos, ckpt_path=checkpoint)
-    if trainer.interrupted:
-        raise InputError(f"interrupted; go on with: {command_line()} ckpt_path=last")
-    if release.step != trainer.global_step:  # the last steps were no whole validation interval
-        trainer.validate(module, photos, verbose=False)
+    with redirect_stdout(sys.stderr):  # Lightning's progress bar; results go to stdout
+        try:
+            trainer.fit(module, photos, ckpt_path=checkpoint)
+        except SystemExit as stop:  # how Lightning answers Ctrl-C
+            raise InputError(f"interrupted; go on with: {command_line()} ckpt_path=last") from stop
+        if release.step != trainer.global_step:  # the last steps were no whole interval
+            trainer.validate(module, photos, verbose=False)
     report(trainer, release, card, cfg)
     return release.metrics
 
@@ -114,8 +117,9 @@ def find_painting(style: DictConfig) -> Path:
     if style.page is None:
         raise InputError(f"style.image: expected a picture, found no file at {path}")
     raise InputError(
-        f"painting: expected {style.title} ({style.painter}, {style.year}) at {path}, found no such "
-        f"file; get it from {style.page} and set paths.paintings or FST_PAINTINGS to its folder"
+        f"painting: expected {style.title} ({style.painter}, {style.year}) at {path}, found "
+        f"no such file; get it from {style.page} and set paths.paintings or FST_PAINTINGS to "
+        "its folder"
     )
 
 
@@ -190,6 +194,19 @@ def command_line() -> str:
     return shlex.join(["python", "scripts/train.py", *words])
 
 
+def one_line(error: Exception) -> str:
+    """What hydra says in several lines; an InputError inside speaks for itself."""
+    if isinstance(error.__cause__, InputError):
+        return str(error.__cause__)
+    if str(error).startswith("Could not override"):
+        key = str(error).split("'")[1]
+        reason = str(error.__cause__ or error).splitlines()[0]
+        return (
+            f"setting: expected a key of the config, found {key!r} ({reason}); --cfg job shows all"
+        )
+    return " ".join(str(error).split())
+
+
 @hydra.main(version_base="1.3", config_path="../configs", config_name="train")
 def run_hydra(cfg: DictConfig) -> None:
     train(cfg)
@@ -200,12 +217,12 @@ def main() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     # held-out photos are few and cached by the system: no workers
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")  # Lightning 2.6 on torch 2.15
     with one_line_errors():
         try:
             run_hydra()
         except (HydraException, OmegaConfBaseException) as error:
-            cause = error.__cause__ if isinstance(error.__cause__, InputError) else error
-            raise InputError(" ".join(str(cause).split())) from error
+            raise InputError(one_line(error)) from error
 
 
 if __name__ == "__main__":

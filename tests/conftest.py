@@ -1,13 +1,18 @@
 """Pictures, a tiny checkpoint, and a way to run the scripts, for every test."""
 
+import contextlib
+import io
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
+from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
 from fst.checkpoint import save_checkpoint
@@ -73,6 +78,27 @@ def run_script(name: str, *args: object, **env: str) -> subprocess.CompletedProc
     return subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
+
+
+def run_inline(name: str, *args: object, **env: str) -> subprocess.CompletedProcess[str]:
+    """`run_script` within this process: many times faster, since torch is loaded already."""
+    script, folder = str(ROOT / "scripts" / f"{name}.py"), Path.cwd()
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    with (
+        mock.patch.object(sys, "argv", [script, *map(str, args)]),
+        mock.patch.dict(os.environ, env),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            os.chdir(ROOT)
+            runpy.run_path(script, run_name="__main__")
+        except SystemExit as stop:
+            status = stop.code or 0
+        finally:
+            GlobalHydra.instance().clear()
+            os.chdir(folder)
+    return subprocess.CompletedProcess(args, status, out.getvalue(), err.getvalue())
 
 
 def error_line(result: subprocess.CompletedProcess[str]) -> str:

@@ -78,7 +78,7 @@ def test_looking_at_the_run_does_not_change_it(tmp_path, photo_folder):
 
 def test_the_release_is_the_best_and_says_so(tmp_path, photo_folder):
     release = Release(tmp_path / "mine.safetensors", CARD)
-    trainer, module = fit(tmp_path, photo_folder, [release])
+    _, module = fit(tmp_path, photo_folder, [release])
     net, card = load_checkpoint(tmp_path / "mine.safetensors")
     assert card["training"]["seed"] == 0
     assert card["training"]["steps"] in (2, 4)

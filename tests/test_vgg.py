@@ -129,15 +129,17 @@ def test_a_failed_download_names_the_file_its_size_and_both_ways_out(tmp_path, m
 
 
 def test_wrong_weights_are_refused(tmp_path, weights):
+    def write(name, *keys):
+        convs = {f"features.{i}.weight": (64, 3 if i == 0 else 64, 3, 3) for i in (0, 2)}
+        state = {key: torch.zeros(convs.get(key, 64)) for key in keys}
+        save_file(state, tmp_path / name, {"mean": MEAN, "std": STD})
+        return tmp_path / name
+
+    keys = [f"features.{i}.{kind}" for i in (0, 2) for kind in ("weight", "bias")]
     with pytest.raises(InputError, match="expected features.5.weight of shape .* found nothing"):
-        save_file({"features.0.weight": torch.zeros(64, 3, 3, 3), "features.0.bias": torch.zeros(64),
-                   "features.2.weight": torch.zeros(64, 64, 3, 3), "features.2.bias": torch.zeros(64)},
-                  tmp_path / "short.safetensors", {"mean": MEAN, "std": STD})  # fmt: skip
-        VGGFeatures(["relu2_1"], "vgg16", tmp_path / "short.safetensors")
+        VGGFeatures(["relu2_1"], "vgg16", write("short.safetensors", *keys))
     with pytest.raises(InputError, match="expected vgg16, found the layers of another network"):
-        save_file({"features.16.weight": torch.zeros(1)}, tmp_path / "19.safetensors",
-                  {"mean": MEAN, "std": STD})  # fmt: skip
-        VGGFeatures(["relu2_1"], "vgg16", tmp_path / "19.safetensors")
+        VGGFeatures(["relu2_1"], "vgg16", write("19.safetensors", "features.16.weight"))
     (tmp_path / "text.safetensors").write_text("hello")
     with pytest.raises(InputError, match="text.safetensors: expected the weights of vgg19"):
         VGGFeatures(["relu1_1"], weights=tmp_path / "text.safetensors")

@@ -1,0 +1,22 @@
+# The two commands of this project. Both need Python 3.10 or newer and make, and nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: quickstart test clean
+
+quickstart: .venv/.installed  ## repaint the bundled photos with every shipped style
+	$(BIN)/python scripts/quickstart.py
+
+test: .venv/.installed  ## lint, formatting and all tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+# Touched only after a whole installation: an interrupted one is done again.
+.venv/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv outputs quickstart

@@ -1,0 +1,138 @@
+"""Train, be killed, resume, release, stylize: the whole way, with a small random loss network."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, SHARED, needs_shared, run_script
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from fst.checkpoint import load_checkpoint
+
+RANDOM = [f"hydra.searchpath=[file://{ROOT}/tests/configs]", "loss/extractor=random"]
+TERMS = ["total", "content", "style", "tv", "content_relu3_1", "style_relu1_1", "style_relu4_1"]
+
+
+def arguments(photo_folder, painting, outputs, *more):
+    return [
+        "experiment=smoke", "style.name=mine", f"style.image={painting}", *RANDOM,
+        f"data.root={photo_folder}", f"paths.outputs={outputs}", *more,
+    ]  # fmt: skip
+
+
+def only_run(outputs: Path) -> Path:
+    (run,) = (outputs / "mine").iterdir()
+    return run
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert not any(name.startswith("loss.") for name in state)
+    return state
+
+
+@pytest.fixture
+def trained(photo_folder, painting, tmp_path):
+    result = run_script("train", *arguments(photo_folder, painting, tmp_path / "outputs"))
+    assert result.returncode == 0, result.stderr
+    return only_run(tmp_path / "outputs"), result
+
+
+def test_a_run_leaves_a_release_samples_curves_and_says_what_is_next(trained, photo, tmp_path):
+    run, result = trained
+    release = run / "mine.safetensors"
+    assert str(release) in result.stdout
+    assert "tensorboard --logdir" in result.stderr
+    assert "images_per_s" in result.stderr
+    assert (run / "config.yaml").exists()
+    assert (run / "samples" / "step_000020.png").exists()
+
+    _, card = load_checkpoint(release)
+    assert card["style"]["name"] == "mine"
+    assert card["style"]["file"] == "painting.png"
+    assert len(card["style"]["sha256"]) == 64
+    assert card["training"]["steps"] in (10, 20)
+    assert str(tmp_path) not in str(card)  # no path of this machine
+
+    events = EventAccumulator(str(run))
+    events.Reload()
+    scalars = set(events.Tags()["scalars"])
+    expected = {f"{stage}/{term}" for stage in ("train", "val") for term in TERMS}
+    expected |= {"train/gradient_norm", "images_per_s", "lr-Adam"}
+    expected |= {f"output/{name}" for name in ("mean", "std", "min", "max")}
+    assert expected <= scalars
+    assert {"painting", "samples/photo_and_stylized"} <= set(events.Tags()["images"])
+    assert "config/text_summary" in events.Tags()["tensors"]
+    hparams = set(events.Tags()["scalars"]) & {"final/style", "final/content", "final/total"}
+    assert len(hparams) == 3
+    losses = [event.value for event in events.Scalars("train/total")]
+    assert losses[-1] < losses[0]
+
+    out = tmp_path / "out.png"
+    painted = run_script("stylize", photo, "--style", release, "-o", out)
+    assert painted.returncode == 0, painted.stderr
+    with Image.open(photo) as before, Image.open(out) as after:
+        assert after.size == before.size
+        assert after.tobytes() != before.tobytes()
+
+
+def test_a_killed_run_resumes_to_the_very_same_weights(trained, photo_folder, painting, tmp_path):
+    uninterrupted, _ = trained
+    outputs = tmp_path / "killed"
+    command = [sys.executable, str(ROOT / "scripts/train.py")]
+    command += arguments(photo_folder, painting, outputs)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
+    process = subprocess.Popen(
+        command, env=environment, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not list(outputs.glob("*/*/checkpoints/last.ckpt")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    run = only_run(outputs)
+    step = torch.load(run / "checkpoints/last.ckpt", weights_only=True)["global_step"]
+    assert step < 20, "the run ended before it could be killed"
+
+    more = arguments(photo_folder, painting, outputs, "ckpt_path=last")
+    resumed = run_script("train", *more)
+    assert resumed.returncode == 0, resumed.stderr
+    assert only_run(outputs) == run  # the same folder goes on
+    expected = weights(uninterrupted)
+    for name, tensor in weights(run).items():
+        assert torch.equal(tensor, expected[name]), name
+    events = EventAccumulator(str(run))
+    events.Reload()
+    steps = [event.step for event in events.Scalars("train/total")]
+    assert steps == sorted(set(steps))  # one curve
+
+
+def test_resuming_with_another_network_is_one_clear_line(trained, photo_folder, painting):
+    run, _ = trained
+    more = ["network.width=8", f"ckpt_path={run}/checkpoints/last.ckpt"]
+    result = run_script("train", *arguments(photo_folder, painting, run.parents[1], *more))
+    assert result.returncode == 1
+    assert "error: resume: expected net.encoder.0.1.weight of shape (8, 3, 9, 9)" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@needs_shared
+@pytest.mark.slow
+def test_the_real_vgg19_trains(photo_folder, tmp_path):
+    result = run_script(
+        "train", "style=great_wave", "experiment=smoke", f"data.root={photo_folder}",
+        f"paths.outputs={tmp_path}",
+        FST_VGG_WEIGHTS=str(SHARED / "weights/vgg19_features.safetensors"),
+        FST_PAINTINGS=str(SHARED / "data/styles"),
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    (release,) = tmp_path.glob("great_wave/*/great_wave.safetensors")
+    _, card = load_checkpoint(release)
+    assert card["metrics"]["style"] < 0.5  # a photo is at 0.6 or more
+    assert card["loss"]["extractor"]["weights"] == "vgg19_features.safetensors"
