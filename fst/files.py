@@ -47,10 +47,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         )
         os.close(handle)
         try:
+            yield Path(name)
             umask = os.umask(0)
             os.umask(umask)
-            os.chmod(name, 0o666 & ~umask)  # mkstemp's own mode hides the file from others
-            yield Path(name)
+            os.chmod(name, 0o666 & ~umask)  # mkstemp and safetensors hide files from others
             os.replace(name, path)
         finally:
             Path(name).unlink(missing_ok=True)

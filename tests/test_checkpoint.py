@@ -39,6 +39,11 @@ def test_the_file_is_float16(checkpoint):
     assert {tensor.dtype for tensor in load_file(checkpoint).values()} == {torch.float16}
 
 
+def test_the_file_can_be_read_by_others_as_any_file(checkpoint, tmp_path):
+    (tmp_path / "plain").touch()
+    assert checkpoint.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_a_pickle_is_refused_with_the_reason(tmp_path):
     for zipped in (True, False):
         path = tmp_path / "x.pth"

@@ -1,0 +1,88 @@
+"""Every command and every path of the README."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, run_inline
+from PIL import Image
+
+from fst.checkpoint import load_checkpoint, shipped_styles
+
+TEXT = (ROOT / "README.md").read_text()
+COMMANDS = [
+    shlex.split(line, comments=True)
+    for block in re.findall(r"```sh\n(.*?)```", TEXT, re.S)
+    for line in block.splitlines()
+    if line.strip()
+]
+
+
+def test_every_kind_of_command_is_there():
+    kinds = {" ".join(words[:2]) for words in COMMANDS}
+    assert {"make quickstart", "make test", "python scripts/stylize.py"} <= kinds
+    assert {"python scripts/train.py", "tensorboard --logdir"} <= kinds
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_command(words, tmp_path, painting, photo_folder):
+    if words[0] == "make":
+        result = subprocess.run(
+            ["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        assert "scripts/quickstart.py" in result.stdout or "pytest" in result.stdout
+    elif words[:2] == ["python", "scripts/stylize.py"]:
+        stylize(words[2:], tmp_path)
+    elif words[:2] == ["python", "scripts/train.py"]:
+        composed(words[2:], painting, photo_folder)
+    elif words[0] == "tensorboard":
+        subprocess.run([ROOT / ".venv/bin/tensorboard", "--version"], check=True)
+    else:
+        assert words[0] == "export"
+        assert words[1].startswith("FST_VGG_WEIGHTS=")
+        assert "FST_VGG_WEIGHTS" in (ROOT / "configs/loss/extractor/vgg19.yaml").read_text()
+
+
+def stylize(args: list[str], tmp_path: Path) -> None:
+    """The command itself, its output moved to a temporary folder."""
+    args[args.index("-o") + 1] = str(tmp_path / args[args.index("-o") + 1])
+    expanded = [
+        str(path) for word in args for path in (sorted(ROOT.glob(word)) if "*" in word else [word])
+    ]
+    result = run_inline("stylize", *expanded)
+    assert result.returncode == 0, result.stderr
+    for line in result.stdout.splitlines():
+        with Image.open(line) as painted:
+            assert min(painted.size) > 200
+
+
+def composed(args: list[str], painting: Path, photo_folder: Path) -> None:
+    """The command with `--cfg job`, its capital words filled in."""
+    filled = {"PAINTINGS": painting.parent, "PAINTING.jpg": painting, "PHOTOS": photo_folder}
+    args = [re.sub(r"=([A-Z]+(?:\.jpg)?)$", lambda m: f"={filled[m[1]]}", word) for word in args]
+    result = run_inline("train", *args, "--cfg", "job")
+    assert result.returncode == 0, result.stderr
+    assert yaml.safe_load(result.stdout)["data"]["root"] == str(photo_folder)
+
+
+def test_every_link_leads_to_a_file():
+    for document in (TEXT, (ROOT / "checkpoints/README.md").read_text()):
+        folder = ROOT if document is TEXT else ROOT / "checkpoints"
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", document):
+            assert (folder / target).exists(), target
+    for path in re.findall(r"^\| (`.*?`) \|", TEXT, re.M):
+        for name in re.findall(r"`((?:fst|scripts|configs|checkpoints)/[\w.]*)`", path):
+            assert (ROOT / name).exists(), name
+
+
+@pytest.mark.parametrize("style", shipped_styles())
+def test_the_tables_say_what_the_release_files_say(style):
+    _, card = load_checkpoint(ROOT / "checkpoints" / f"{style}.safetensors")
+    for document in (TEXT, (ROOT / "checkpoints/README.md").read_text()):
+        (row,) = [line for line in document.splitlines() if line.startswith(f"| `{style}`")]
+        assert f"{card['metrics']['style']:.3f}" in row
+        assert f"{card['metrics']['content']:.2f}" in row
+        assert card["style"]["painter"] in row
