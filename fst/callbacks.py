@@ -3,12 +3,15 @@
 import datetime
 import platform
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 from torchvision.utils import make_grid
 
@@ -21,9 +24,17 @@ from fst.lit_module import StyleModule
 def _tensorboard(trainer: pl.Trainer) -> Any | None:
     """The SummaryWriter of the run, or None where there is no TensorBoard logger or not rank 0."""
     for logger in trainer.loggers if trainer.is_global_zero else ():
-        if isinstance(logger, pl.loggers.TensorBoardLogger):
+        if isinstance(logger, TensorBoardLogger):
             return logger.experiment
     return None
+
+
+class RunLogger(TensorBoardLogger):
+    """TensorBoard without the curve of the epoch: photos are an endless stream here."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        super().log_metrics({k: v for k, v in metrics.items() if k != "epoch"}, step)
 
 
 class SampleGrid(Callback):
@@ -80,7 +91,9 @@ class Throughput(Callback):
         self._images += len(batch) * trainer.world_size
         if trainer.global_step % trainer.log_every_n_steps == 0:
             elapsed = time.perf_counter() - self._since
-            pl_module.log("images_per_s", self._images / elapsed, prog_bar=True)
+            rate = self._images / elapsed
+            pl_module.log("images_per_s", rate, prog_bar=True, logger=False)
+            pl_module.log("speed/images_per_s", rate)
             self._since, self._images = time.perf_counter(), 0
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: StyleModule) -> None:
@@ -151,9 +164,9 @@ class Release(Callback):
             return
         self.step = trainer.global_step
         self.metrics = {
-            name.removeprefix("val/"): round(value.item(), 6)
+            name.removeprefix("held_out/"): round(value.item(), 6)
             for name, value in trainer.callback_metrics.items()
-            if name.startswith("val/")
+            if name.startswith("held_out/")
         }
         if self.metrics["total"] <= self.best:
             self.best = self.metrics["total"]

@@ -54,7 +54,7 @@ class StyleModule(pl.LightningModule):
         stylized = self(photos)
         terms = self.loss(stylized, photos)
         self._check(terms, stylized)
-        self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()})
+        self.log_dict({f"loss/{name}": term.detach() for name, term in terms.items()})
         for name in ("style", "content"):
             self.log(name, terms[name].detach(), prog_bar=True, logger=False)
         self._log_output(stylized.detach())
@@ -64,7 +64,9 @@ class StyleModule(pl.LightningModule):
         stylized = self(photos)
         terms = self.loss(stylized, photos)
         self._check(terms, stylized)
-        self.log_dict({f"val/{name}": term for name, term in terms.items()}, batch_size=len(photos))
+        self.log_dict(
+            {f"held_out/{name}": term for name, term in terms.items()}, batch_size=len(photos)
+        )
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         gradients = [p.grad for p in self.net.parameters() if p.grad is not None]
@@ -74,7 +76,8 @@ class StyleModule(pl.LightningModule):
                 f"training stopped at step {self.global_step}: the gradient is {norm.item()}; "
                 "try a lower learning rate (optimizer.lr) or trainer.precision=32-true"
             )
-        self.log("train/gradient_norm", norm)  # before clipping
+        self.log("optimizer/gradient_norm", norm)  # before clipping
+        self.log("optimizer/learning_rate", optimizer.param_groups[0]["lr"])
 
     def configure_optimizers(self) -> Any:
         optimizer = self._optimizer(self.net.parameters())

@@ -175,7 +175,7 @@ def report(trainer: pl.Trainer, release: Release, card: RunCard, cfg: DictConfig
         "lr": cfg.optimizer.lr,
         "steps": cfg.trainer.max_steps,
     }
-    final = {f"final/{name}": metrics[name] for name in ("total", "style", "content")}
+    final = {f"summary/{name}": metrics[name] for name in ("total", "style", "content")}
     trainer.logger.log_hyperparams(hparams, final)
     skipped = trainer.datamodule.skipped
     if skipped:

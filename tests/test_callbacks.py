@@ -7,7 +7,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_lit_module import make_module
 
-from fst.callbacks import ProgressBar, Release, RunCard, SampleGrid, Throughput
+from fst.callbacks import ProgressBar, Release, RunCard, RunLogger, SampleGrid, Throughput
 from fst.checkpoint import load_checkpoint
 from fst.data import PhotoDataModule
 
@@ -20,7 +20,7 @@ def fit(tmp_path, photo_folder, callbacks, **options):
     trainer = pl.Trainer(
         max_epochs=-1, accelerator="cpu", callbacks=callbacks, check_val_every_n_epoch=None,
         num_sanity_val_steps=1, enable_model_summary=False, enable_checkpointing=False,
-        logger=pl.loggers.TensorBoardLogger(tmp_path, name="", version=""), **settings,
+        logger=RunLogger(tmp_path, name="", version=""), **settings,
     )  # fmt: skip
     module = make_module()
     trainer.fit(module, photos)
@@ -48,8 +48,9 @@ def test_tensorboard_gets_pictures_curves_and_the_config(events, tmp_path):
     text = events.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
     assert "seed: 0" in text
     assert "python scripts/train.py" in text
-    assert [rate.step for rate in events.Scalars("images_per_s")] == [0, 1, 2, 3]
-    assert all(rate.value > 0 for rate in events.Scalars("images_per_s"))
+    assert [rate.step for rate in events.Scalars("speed/images_per_s")] == [0, 1, 2, 3]
+    assert all(rate.value > 0 for rate in events.Scalars("speed/images_per_s"))
+    assert "epoch" not in events.Tags()["scalars"]
     with Image.open(tmp_path / "samples" / "step_000004.png") as grid:
         assert grid.size == (4 * (64 + 2) + 2, 64 + 4)
 

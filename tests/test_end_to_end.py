@@ -63,15 +63,15 @@ def test_a_run_leaves_a_release_samples_curves_and_says_what_is_next(trained, ph
     events = EventAccumulator(str(run))
     events.Reload()
     scalars = set(events.Tags()["scalars"])
-    expected = {f"{stage}/{term}" for stage in ("train", "val") for term in TERMS}
-    expected |= {"train/gradient_norm", "images_per_s", "lr-Adam"}
+    expected = {f"{stage}/{term}" for stage in ("loss", "held_out") for term in TERMS}
+    expected |= {"optimizer/gradient_norm", "optimizer/learning_rate", "speed/images_per_s"}
     expected |= {f"output/{name}" for name in ("mean", "std", "min", "max")}
     assert expected <= scalars
     assert {"painting", "samples/photo_and_stylized"} <= set(events.Tags()["images"])
     assert "config/text_summary" in events.Tags()["tensors"]
-    hparams = set(events.Tags()["scalars"]) & {"final/style", "final/content", "final/total"}
+    hparams = set(events.Tags()["scalars"]) & {"summary/style", "summary/content", "summary/total"}
     assert len(hparams) == 3
-    losses = [event.value for event in events.Scalars("train/total")]
+    losses = [event.value for event in events.Scalars("loss/total")]
     assert losses[-1] < losses[0]
 
     out = tmp_path / "out.png"
@@ -109,7 +109,7 @@ def test_a_killed_run_resumes_to_the_very_same_weights(trained, photo_folder, pa
         assert torch.equal(tensor, expected[name]), name
     events = EventAccumulator(str(run))
     events.Reload()
-    steps = [event.step for event in events.Scalars("train/total")]
+    steps = [event.step for event in events.Scalars("loss/total")]
     assert steps == sorted(set(steps))  # one curve
 
 

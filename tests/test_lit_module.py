@@ -50,9 +50,9 @@ def test_every_term_and_the_output_are_logged():
     trainer = fit(make_module())
     logged = set(trainer.logged_metrics)
     terms = {"total", "content", "style", "tv", "content_relu3_1", "style_relu1_1", "style_relu2_1"}
-    assert {f"train/{name}" for name in terms} <= logged
+    assert {f"loss/{name}" for name in terms} <= logged
     assert {f"output/{name}" for name in ("mean", "std", "min", "max")} <= logged
-    assert "train/gradient_norm" in logged
+    assert {"optimizer/gradient_norm", "optimizer/learning_rate"} <= logged
 
 
 def test_a_new_term_needs_no_edit_here():
@@ -65,7 +65,7 @@ def test_a_new_term_needs_no_edit_here():
     torch.manual_seed(0)
     net = build_network("transformer", width=2)
     module = StyleModule(net, Extra(), partial(torch.optim.Adam, lr=1e-3))
-    assert fit(module).logged_metrics["train/sparkle"] == 3
+    assert fit(module).logged_metrics["loss/sparkle"] == 3
 
 
 def test_the_schedule_steps_every_step():

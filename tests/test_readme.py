@@ -3,6 +3,7 @@
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def test_command(words, tmp_path, painting, photo_folder):
     elif words[:2] == ["python", "scripts/train.py"]:
         composed(words[2:], painting, photo_folder)
     elif words[0] == "tensorboard":
-        subprocess.run([ROOT / ".venv/bin/tensorboard", "--version"], check=True)
+        subprocess.run([Path(sys.executable).parent / "tensorboard", "--version"], check=True)
     else:
         assert words[0] == "export"
         assert words[1].startswith("FST_VGG_WEIGHTS=")
