@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, SHARED, needs_shared, run_script
+from conftest import ROOT, SHARED, needs_shared, run_inline, run_script
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torchvision.models.vgg import cfgs, make_layers
 
 from fst.checkpoint import load_checkpoint
+from fst.vgg import layer_names
 
 RANDOM = [f"hydra.searchpath=[file://{ROOT}/tests/configs]", "loss/extractor=random"]
 TERMS = ["total", "content", "style", "tv", "content_relu3_1", "style_relu1_1", "style_relu4_1"]
@@ -120,6 +122,25 @@ def test_resuming_with_another_network_is_one_clear_line(trained, photo_folder, 
     assert result.returncode == 1
     assert "error: resume: expected net.encoder.0.1.weight of shape (8, 3, 9, 9)" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_johnson2016_takes_a_few_steps_on_random_vgg16_weights(photo_folder, painting, tmp_path):
+    torch.manual_seed(0)
+    layers = make_layers(cfgs["D"])[: layer_names("vgg16")["relu4_3"]]
+    weights = tmp_path / "vgg16_features-amdegroot-88682ab5.pth"  # whose normalisation is known
+    torch.save({f"features.{name}": value for name, value in layers.state_dict().items()}, weights)
+    small = "network.width=8 style.size=64 data.crop_size=64 data.batch_size=2 data.workers=0"
+    result = run_inline(
+        "train", "experiment=johnson2016", "style.name=mine", f"style.image={painting}",
+        f"data.root={photo_folder}", f"paths.outputs={tmp_path}/out", *small.split(),
+        "trainer.max_steps=3", "trainer.val_check_interval=3", f"loss.extractor.weights={weights}",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    _, card = load_checkpoint(only_run(tmp_path / "out") / "mine.safetensors")
+    assert card["training"]["steps"] == 3
+    assert card["loss"]["normalization"] == "johnson2016"
+    assert card["loss"]["extractor"]["arch"] == "vgg16"
+    assert card["metrics"]["style_relu4_3"] > 0
 
 
 @needs_shared
