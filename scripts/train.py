@@ -215,9 +215,12 @@ def run_hydra(cfg: DictConfig) -> None:
 def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra's own report takes six lines
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    # held-out photos are few and cached by the system: no workers
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")  # Lightning 2.6 on torch 2.15
+    for known in (
+        "does not have many workers",  # held-out photos are few
+        "in eval mode at the start of training",  # the loss network stays so
+        "treespec, LeafSpec",  # Lightning 2.6 on torch 2.15
+    ):
+        warnings.filterwarnings("ignore", f".*{known}")
     with one_line_errors():
         try:
             run_hydra()

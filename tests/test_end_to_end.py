@@ -133,7 +133,8 @@ def test_johnson2016_takes_a_few_steps_on_random_vgg16_weights(photo_folder, pai
     result = run_inline(
         "train", "experiment=johnson2016", "style.name=mine", f"style.image={painting}",
         f"data.root={photo_folder}", f"paths.outputs={tmp_path}/out", *small.split(),
-        "trainer.max_steps=3", "trainer.val_check_interval=3", "trainer.log_every_n_steps=1", f"loss.extractor.weights={weights}",
+        "trainer.max_steps=3", "trainer.val_check_interval=3", "trainer.log_every_n_steps=1",
+        f"loss.extractor.weights={weights}",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     _, card = load_checkpoint(only_run(tmp_path / "out") / "mine.safetensors")
