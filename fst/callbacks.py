@@ -164,7 +164,7 @@ class Release(Callback):
             return
         self.step = trainer.global_step
         self.metrics = {
-            name.removeprefix("held_out/"): round(value.item(), 6)
+            name.removeprefix("held_out/"): float(f"{value.item():.6g}")
             for name, value in trainer.callback_metrics.items()
             if name.startswith("held_out/")
         }
