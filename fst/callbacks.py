@@ -11,12 +11,14 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 from torchvision.utils import make_grid
 
 from fst import __version__
 from fst.checkpoint import save_checkpoint
+from fst.files import atomic_path
 from fst.images import Photo, save_photo, to_image
 from fst.lit_module import StyleModule
 
@@ -51,6 +53,7 @@ class SampleGrid(Callback):
     def __init__(self, every_n_steps: int, photos: int, folder: str | Path) -> None:
         self.every_n_steps, self.count, self.folder = every_n_steps, photos, Path(folder)
         self._photos: Tensor | None = None
+        self._shown = 0
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: StyleModule) -> None:
         dataset = trainer.datamodule.val_dataloader().dataset
@@ -59,12 +62,12 @@ class SampleGrid(Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: StyleModule, *_: Any) -> None:
         step = trainer.global_step
-        if step % self.every_n_steps == 0 or step == trainer.max_steps:
+        due = step > 0 and (step % self.every_n_steps == 0 or step == trainer.max_steps)
+        if due and step != self._shown and trainer.is_global_zero:
+            self._shown = step  # accumulated batches share a step
             self._show(trainer, pl_module, step)
 
     def _show(self, trainer: pl.Trainer, pl_module: StyleModule, step: int) -> None:
-        if not trainer.is_global_zero:
-            return
         with torch.no_grad():
             stylized = pl_module(self._photos.to(pl_module.device)).cpu()
         pairs = torch.stack([self._photos, stylized], dim=1).flatten(0, 1)  # photo, stylized, ...
@@ -102,12 +105,26 @@ class Throughput(Callback):
 
 
 class ProgressBar(TQDMProgressBar):
-    """Lightning's bar without the version number: step, time left, losses, images per second."""
+    """Lightning's bar without the version number, and with the right time left after a resume."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        super().on_train_epoch_start(trainer, *args)
+        self.train_progress_bar.initial = trainer.global_step
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: StyleModule) -> dict[str, Any]:
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
         return metrics
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's checkpoints, whole or not at all also where /tmp is another disk."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        with atomic_path(path) as temporary:
+            torch.save(checkpoint, temporary)
 
 
 class RunCard(Callback):
@@ -144,6 +161,7 @@ class Release(Callback):
     def __init__(self, path: str | Path, card: dict[str, Any]) -> None:
         self.path, self.card = Path(path), card
         self.best, self.metrics, self.step = float("inf"), {}, -1  # of the last validation
+        self.written = self.path  # what it went to
         self._seconds = 0.0  # before a resume
 
     def state_dict(self) -> dict[str, Any]:
@@ -153,7 +171,8 @@ class Release(Callback):
         self.best, self._seconds = state["best"], state["seconds"]
 
     def setup(self, trainer: pl.Trainer, pl_module: StyleModule, stage: str) -> None:
-        self._since = time.perf_counter()
+        if stage == "fit":  # a validation afterwards is part of the run
+            self._since = time.perf_counter()
 
     def seconds(self) -> float:
         """Wall time of the run so far, over all its resumptions."""
@@ -170,12 +189,13 @@ class Release(Callback):
         }
         if self.metrics["total"] <= self.best:
             self.best = self.metrics["total"]
-            self._write(self.path, trainer, pl_module)
+            self.written = self.path
+            self._write(trainer, pl_module)
         elif trainer.global_step >= trainer.max_steps:
-            last = self.path.with_stem(f"{self.path.stem}-last")
-            self._write(last, trainer, pl_module)
+            self.written = self.path.with_stem(f"{self.path.stem}-last")
+            self._write(trainer, pl_module)
 
-    def _write(self, path: Path, trainer: pl.Trainer, pl_module: StyleModule) -> None:
+    def _write(self, trainer: pl.Trainer, pl_module: StyleModule) -> None:
         if not trainer.is_global_zero:
             return
         progress = {"steps": trainer.global_step, "seconds": round(self.seconds())}
@@ -192,4 +212,4 @@ class Release(Callback):
             },
             "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         }
-        save_checkpoint(path, pl_module.net, card)
+        save_checkpoint(self.written, pl_module.net, card)

@@ -77,7 +77,10 @@ def save_checkpoint(path: str | Path, net: nn.Module, card: dict[str, Any]) -> N
         "card": json.dumps({"network": card["network"], **card}, ensure_ascii=False),
     }
     with atomic_path(path) as temporary:
-        save_file(weights, temporary, metadata=metadata)
+        try:
+            save_file(weights, temporary, metadata=metadata)
+        except SafetensorError as error:  # a full disk, for example
+            raise OSError(str(error)) from error
 
 
 def load_checkpoint(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -98,8 +101,11 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
             f"{path}: expected a style checkpoint, found a damaged file ({error})"
         ) from error
     card = _read_card(metadata, path)
-    with torch.device("meta"):
-        net = build_network(card["network"]["name"], **card["network"]["arguments"])
+    try:
+        with torch.device("meta"):
+            net = build_network(card["network"]["name"], **card["network"]["arguments"])
+    except (RuntimeError, OverflowError) as error:  # sizes beyond what a tensor can have
+        raise InputError(f"{path}: expected a possible network, found {card['network']}") from error
     _check_shapes(net, weights, path)
     _check_finite(weights, path)
     net.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
@@ -109,8 +115,13 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
 def _check_magic(path: Path) -> None:
     if not path.is_file():
         raise InputError(f"{path}: expected a style checkpoint, found no such file")
-    with open(path, "rb") as file:
-        start = file.read(9)
+    try:
+        with open(path, "rb") as file:
+            start = file.read(9)
+    except OSError as error:
+        raise InputError(
+            f"{path}: expected a readable style checkpoint, found it closed ({error.strerror})"
+        ) from error
     if start[:1] == b"\x80" or start[:2] == b"PK":
         raise InputError(
             f"{path}: expected a {SUFFIX} release, found a pickle, which can run any code when "
@@ -135,8 +146,8 @@ def _read_card(metadata: dict[str, str], path: Path) -> dict[str, Any]:
         )
     try:
         card = json.loads(metadata["card"])
-        card["network"]["name"], dict(card["network"]["arguments"])
-    except (KeyError, TypeError, ValueError) as error:
+        card["network"]["name"], card["network"]["arguments"].items()
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{path}: expected a card that names the network, found none ({error!r})"
         ) from error

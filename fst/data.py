@@ -6,12 +6,14 @@ goes on with exactly the photos that it would have seen.
 
 Files that cannot be used (damaged, no picture, tiny) are replaced by others, counted, and reported
 once by name. Sources of the crop: Johnson et al. resize COCO to 256x256 squares; here a random
-square of the photo is scaled to the crop's size, which never squashes.
+square of the photo is scaled to the crop's size, which never squashes. Of a photo longer than 2.5
+times its width it is always the middle square.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -24,7 +26,7 @@ from fst.errors import InputError
 from fst.images import find_images, flatten, read_photo, resize_shorter, to_tensor
 
 MIN_SIDE = 64  # px: smaller photos are blur once they fill a crop
-MIN_CROP_AREA = 0.4  # share of the photo's largest square; smaller crops are mostly blur
+MIN_CROP_AREA = 0.4  # of the photo's area, where a square of it fits; smaller crops are blur
 MAX_TRIES = 100  # unusable files in a row before the folder is given up
 
 
@@ -39,8 +41,9 @@ def list_photos(root: str | Path, annotations: str | Path | None = None) -> list
         paths = find_images(root)
     else:
         try:
-            images = json.loads(Path(annotations).expanduser().read_text())["images"]
-            paths = sorted(root / image["file_name"] for image in images)
+            text = Path(annotations).expanduser().read_text(encoding="utf-8")
+            names = {str(image["file_name"]) for image in json.loads(text)["images"]}
+            paths = sorted(root / name.lstrip("/") for name in names)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{annotations}: expected a COCO annotation file (JSON with images and file_name), "
@@ -54,10 +57,12 @@ def list_photos(root: str | Path, annotations: str | Path | None = None) -> list
     return paths
 
 
-def split_photos(paths: list[Path], root: Path, held_out: int) -> tuple[list[Path], list[Path]]:
+def split_photos(
+    paths: list[Path], root: Path, held_out: int, usable: Callable[[Path], bool]
+) -> tuple[list[Path], list[Path]]:
     """Training and held-out photos; the latter are fixed: chosen by a hash of the relative path.
 
-    At most a fifth of the photos, and at least one, is held out.
+    At most a fifth of the photos, and at least one, is held out: the first that are usable.
     """
 
     def digest(path: Path) -> bytes:
@@ -65,7 +70,8 @@ def split_photos(paths: list[Path], root: Path, held_out: int) -> tuple[list[Pat
 
     ranked = sorted(paths, key=digest)
     count = max(1, min(held_out, len(paths) // 5))
-    return sorted(ranked[count:]), ranked[:count]
+    chosen = list(islice(filter(usable, ranked), count))
+    return sorted(set(paths) - set(chosen)), chosen
 
 
 def read_for_training(path: Path) -> Tensor:
@@ -217,8 +223,9 @@ class PhotoDataModule(pl.LightningDataModule):
         if self.train_paths:
             return
         paths = list_photos(self.root, self.annotations)
-        self.train_paths, candidates = split_photos(paths, self.root, self.held_out)
-        self.val_paths = [path for path in candidates if self._usable(path)]
+        self.train_paths, self.val_paths = split_photos(
+            paths, self.root, self.held_out, self._usable
+        )
         if not self.val_paths:
             raise InputError(
                 f"{self.root}: expected usable photos, found {next(iter(self.skipped))}"

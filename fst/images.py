@@ -37,27 +37,31 @@ class Photo:
 def read_photo(path: str | Path) -> Photo:
     """Read any picture Pillow can: upright, in sRGB, its opacity apart.
 
-    16-bit and float channels are scaled to 8 bit. A broken ICC profile is ignored.
+    16-bit and float grays are scaled to 8 bit; a broken ICC profile is ignored.
 
     Raises:
         InputError: There is no such file, it is no picture, or it is cut short.
     """
     path = Path(path)
     try:
-        with Image.open(path) as file:
-            file.load()
-            image = ImageOps.exif_transpose(file)
+        return _decode(path)
     except FileNotFoundError as error:
         raise InputError(f"{path}: expected a picture, found no such file") from error
     except UnidentifiedImageError as error:
         raise InputError(
             f"{path}: expected a picture ({', '.join(SUFFIXES)}), found something else in it"
         ) from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        # Pillow's decoders raise all of these on damaged files
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            f"{path}: expected a whole picture, found it unreadable ({error})"
+            f"{path}: expected a whole picture, found it unreadable ({reason})"
         ) from error
+
+
+def _decode(path: Path) -> Photo:
+    with Image.open(path) as file:
+        file.load()
+        image = ImageOps.exif_transpose(file)
     transparent = "transparency" in image.info or image.mode in ("LA", "PA", "La", "RGBA", "RGBa")
     alpha = image.convert("RGBA").getchannel("A") if transparent else None
     return Photo(_to_srgb(image), alpha)
@@ -80,7 +84,7 @@ def _to_srgb(image: Image.Image) -> Image.Image:
 
 
 def _from_deep(image: Image.Image) -> Image.Image:
-    """16-bit, 32-bit and float grayscale to RGB; Pillow's own conversion clips at 255."""
+    """16-bit and float grayscale to RGB; Pillow's own conversion clips at 255."""
     values = np.asarray(image).astype(np.float64)
     highest = values.max(initial=0)
     full = 1.0 if image.mode == "F" and highest <= 1 else 255.0 if highest <= 255 else 65535.0
@@ -162,6 +166,7 @@ def find_images(folder: str | Path) -> list[Path]:
         path
         for path in folder.rglob("*")
         if path.suffix.lower() in SUFFIXES
+        and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
 

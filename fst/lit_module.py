@@ -25,8 +25,8 @@ class StyleModule(pl.LightningModule):
 
     Args:
         net: ``(N, 3, H, W)`` RGB in [0, 1] to the same.
-        loss: ``loss(stylized, photos) -> {name: scalar}`` with ``total`` among the names. Every
-            term is logged by its name.
+        loss: ``loss(stylized, photos) -> {name: scalar}`` with ``total``, ``style`` and
+            ``content`` among the names. Every term is logged by its name.
         optimizer: Called with the network's parameters.
         scheduler: Called with the optimiser, stepped after every step; None keeps the rate.
     """
@@ -53,7 +53,7 @@ class StyleModule(pl.LightningModule):
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
         stylized = self(photos)
         terms = self.loss(stylized, photos)
-        self._check(terms, stylized)
+        self._check(terms, stylized, photos)
         self.log_dict({f"loss/{name}": term.detach() for name, term in terms.items()})
         for name in ("style", "content"):
             self.log(name, terms[name].detach(), prog_bar=True, logger=False)
@@ -63,7 +63,7 @@ class StyleModule(pl.LightningModule):
     def validation_step(self, photos: Tensor, batch_idx: int) -> None:
         stylized = self(photos)
         terms = self.loss(stylized, photos)
-        self._check(terms, stylized)
+        self._check(terms, stylized, photos)
         self.log_dict(
             {f"held_out/{name}": term for name, term in terms.items()}, batch_size=len(photos)
         )
@@ -71,7 +71,8 @@ class StyleModule(pl.LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         gradients = [p.grad for p in self.net.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
-        if not torch.isfinite(norm):
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None)  # float16 skips such steps
+        if not torch.isfinite(norm) and scaled is None:
             raise TrainingLostError(
                 f"training stopped at step {self.global_step}: the gradient is {norm.item()}; "
                 "try a lower learning rate (optimizer.lr) or trainer.precision=32-true"
@@ -91,6 +92,13 @@ class StyleModule(pl.LightningModule):
         checkpoint["state_dict"] = {k: v for k, v in weights.items() if not k.startswith("loss.")}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        for schedule in checkpoint["lr_schedulers"]:
+            steps = schedule.get("total_steps", self.trainer.max_steps)
+            if steps != self.trainer.max_steps:
+                raise InputError(
+                    f"resume: expected trainer.max_steps={steps}, as the run began with, found "
+                    f"{self.trainer.max_steps}; its learning rates are planned for that number"
+                )
         found = {name: tuple(tensor.shape) for name, tensor in checkpoint["state_dict"].items()}
         for name, tensor in self.net.state_dict(prefix="net.").items():
             if found.get(name) != tuple(tensor.shape):
@@ -99,10 +107,10 @@ class StyleModule(pl.LightningModule):
                     f"{found.get(name, 'none')}; resume with the settings that the run began with"
                 )
 
-    def _check(self, terms: dict[str, Tensor], stylized: Tensor) -> None:
-        # the liveliest channel of the batch: one blank photo may well come out blank
-        contrast = stylized.detach().std(dim=(2, 3)).max()
-        if torch.isfinite(terms["total"]) and contrast > FLAT:
+    def _check(self, terms: dict[str, Tensor], stylized: Tensor, photos: Tensor) -> None:
+        # the liveliest channel of the batch; a blank photo may well come out blank
+        contrast, given = (x.detach().std(dim=(2, 3)).max() for x in (stylized, photos))
+        if torch.isfinite(terms["total"]) and (contrast > FLAT or given <= FLAT):
             return
         step = f"training stopped at step {self.global_step}"
         for name, term in terms.items():

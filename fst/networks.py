@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from fst.errors import InputError
 
-MIN_SIDE = 16  # px: below it the reflection at a quarter of the size has nothing to reflect
+MIN_SIDE = 16  # px: twice what reflection at a quarter of the size needs; smaller is no photo
 STRIDE = 4  # px: two convolutions of stride 2
 
 

@@ -59,7 +59,16 @@ class Stylizer:
     @torch.inference_mode()
     def _run(self, batch: Tensor) -> Tensor:
         """``(N, 3, H, W)`` from any device to `device`; the place where other engines fit in."""
-        return self._net(batch.to(self.device, memory_format=torch.channels_last)).contiguous()
+        try:
+            return self._net(batch.to(self.device, memory_format=torch.channels_last)).contiguous()
+        except RuntimeError as error:  # torch.OutOfMemoryError on a GPU, a plain one on CPUs
+            if "memory" not in str(error):
+                raise
+            height, width = batch.shape[-2:]
+            raise InputError(
+                f"picture: {len(batch)} of {width}x{height} px do not fit into the memory of "
+                f"{self.device}; try a smaller picture, or --device cpu"
+            ) from error
 
 
 def choose_device(name: str) -> torch.device:
@@ -69,8 +78,8 @@ def choose_device(name: str) -> torch.device:
         InputError: Not a device's name, or this machine or torch has none such.
     """
     if name == "auto":
-        accelerator = torch.accelerator.current_accelerator() if _has_accelerator() else None
-        return accelerator or torch.device("cpu")
+        found = torch.accelerator.is_available()
+        return torch.accelerator.current_accelerator() if found else torch.device("cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -81,7 +90,3 @@ def choose_device(name: str) -> torch.device:
             "try cpu or auto"
         ) from error
     return device
-
-
-def _has_accelerator() -> bool:
-    return torch.accelerator.is_available()

@@ -13,6 +13,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -180,7 +181,11 @@ def _read(path: Path, arch: str) -> tuple[dict[str, Tensor], Sequence | None, Se
                 state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             return state, *(json.loads(said.get(key, "null")) for key in ("mean", "std"))
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
+        if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
+            raise ValueError("no dictionary of tensors")
+    except (
+        SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError, UnpicklingError
+    ) as error:  # fmt: skip
         reason = str(error).strip().split("\n")[0]
         raise InputError(
             f"{path}: expected the weights of {arch} as safetensors or .pth, found something "

@@ -49,8 +49,9 @@ def main() -> None:
     args = parse_args()
     with one_line_errors():
         photos, styles = find_images(args.photos), shipped_styles()
-        if not photos:
-            raise InputError(f"{args.photos}: expected photos in it, found none")
+        if not photos or not styles:
+            missing = "photos in it" if not photos else "styles to repaint it with"
+            raise InputError(f"{args.photos}: expected {missing}, found none")
         sheet = repaint_all(photos, styles, args.output)
     print(f"""
 pictures:      {args.output}/

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from fst.checkpoint import shipped_styles
 from fst.errors import InputError, one_line_errors
-from fst.files import make_folder
-from fst.images import SUFFIXES, Photo, find_images, read_photo, save_photo
+from fst.images import SUFFIXES, Photo, check_output, find_images, read_photo, save_photo
 from fst.stylizer import Stylizer
 
 
@@ -43,29 +42,36 @@ def plan(inputs: list[Path], output: Path) -> list[tuple[Path, Path]]:
         InputError: An input is missing, a folder has no photos, or two photos or a photo and its
             output would be the same file.
     """
-    if len(inputs) == 1 and not inputs[0].is_dir() and output.suffix.lower() in SUFFIXES:
+    for path in inputs:
+        if not path.exists():
+            raise InputError(f"{path}: expected a picture, found no such file")
+    if len(inputs) == 1 and not inputs[0].is_dir() and output.suffix and not output.is_dir():
+        check_output(output)
         pairs = [(inputs[0], output)]
     else:
-        pairs = [(path, output / name) for each in inputs for path, name in expand(each)]
+        pairs = [(path, output / name) for each in inputs for path, name in expand(each, output)]
+    sources = {source.resolve() for source, _ in pairs}
     taken: dict[Path, Path] = {}
     for source, target in pairs:
         if target in taken:
             raise InputError(
                 f"{target}: expected one photo for it, found {taken[target]} and {source}"
             )
-        if target.resolve() == source.resolve():
-            raise InputError(f"{target}: is the photo itself; try another output")
+        if target.resolve() in sources:
+            raise InputError(f"{target}: is one of the photos; try another output")
         taken[target] = source
     return pairs
 
 
-def expand(path: Path) -> list[tuple[Path, Path]]:
-    """Photos of one input, with their names below the output folder."""
+def expand(path: Path, output: Path) -> list[tuple[Path, Path]]:
+    """Photos of one input, with their names below the output folder; none from in there."""
     if not path.is_dir():
         # what Pillow reads but does not write well, such as GIF, becomes PNG
         known = path.suffix.lower() in SUFFIXES
         return [(path, Path(path.name) if known else Path(path.stem + ".png"))]
-    photos = find_images(path)
+    photos = [
+        photo for photo in find_images(path) if output.resolve() not in photo.resolve().parents
+    ]
     if not photos:
         raise InputError(f"{path}: expected photos ({', '.join(SUFFIXES)}) in it, found none")
     return [(photo, photo.relative_to(path)) for photo in photos]
@@ -91,7 +97,6 @@ def main() -> None:
     with one_line_errors():
         pairs = plan(args.inputs, args.output)
         stylizer = Stylizer(args.style, args.device)
-        make_folder(pairs[0][1].parent)
         failed = stylize(stylizer, pairs)
         if failed and len(pairs) > 1:
             raise InputError(f"{failed} of {len(pairs)} photos could not be repainted (see above)")

@@ -11,6 +11,7 @@ import os
 import shlex
 import sys
 import warnings
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -23,19 +24,25 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fst.callbacks import Release, RunCard
-from fst.data import load_painting
+from fst.callbacks import AtomicCheckpointIO, Release, RunCard
+from fst.data import MIN_SIDE, load_painting
 from fst.errors import InputError, one_line_errors
 from fst.files import make_folder
 from fst.lit_module import StyleModule
+from fst.runs import config_of, find_resume, resume_step
 
 
 def train(cfg: DictConfig) -> dict[str, float]:
     """Run one composed experiment; gives the final metrics on the held-out photos."""
-    checkpoint = find_resume(cfg)
-    if checkpoint:
+    check_settings(cfg)
+    checkpoint = None
+    if cfg.ckpt_path is not None:
+        runs = Path(cfg.paths.outputs) / cfg.style.name
+        checkpoint = find_resume(str(cfg.ckpt_path), runs)
+        check_same_run(cfg, OmegaConf.load(config_of(checkpoint)))
         cfg.paths.run = str(checkpoint.parents[1])
-    cfg.trainer.precision = resolve_precision(cfg.trainer.precision)
+    accelerator = cfg.trainer.accelerator
+    cfg.trainer.precision = resolve_precision(cfg.trainer.precision, accelerator)
     OmegaConf.resolve(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
 
@@ -48,61 +55,66 @@ def train(cfg: DictConfig) -> dict[str, float]:
         instantiate(cfg.network), loss, instantiate(cfg.optimizer), instantiate(cfg.scheduler)
     )
 
-    run = make_folder(cfg.paths.run)
-    OmegaConf.save(cfg, run / "config.yaml")
+    run = Path(cfg.paths.run)
     release = Release(run / f"{cfg.style.name}.safetensors", describe(cfg))
     card = RunCard(painting, OmegaConf.to_yaml(cfg), command_line())
-    step = resume_step(checkpoint) if checkpoint else None
+    # what a killed run logged after its last checkpoint is dropped
+    purge = resume_step(checkpoint) + 1 if checkpoint else None
     trainer = instantiate(
         cfg.trainer,
         callbacks=[*instantiate(cfg.callbacks).values(), release, card],
-        logger=instantiate(cfg.logger, purge_step=step),  # drops points after the last checkpoint
+        logger=instantiate(cfg.logger, purge_step=purge),
+        plugins=[AtomicCheckpointIO()],
     )
+    make_folder(run)
+    if not checkpoint:
+        OmegaConf.save(cfg, run / "config.yaml")
     print(f"run: {run}\nwatch: tensorboard --logdir {cfg.paths.outputs}", file=sys.stderr)
     with redirect_stdout(sys.stderr):  # Lightning's progress bar; results go to stdout
         try:
             trainer.fit(module, photos, ckpt_path=checkpoint)
         except SystemExit as stop:  # how Lightning answers Ctrl-C
-            raise InputError(f"interrupted; go on with: {command_line()} ckpt_path=last") from stop
+            again = " ckpt_path=last" if (run / "checkpoints" / "last.ckpt").exists() else ""
+            raise InputError(f"interrupted; go on with: {command_line()}{again}") from stop
         if release.step != trainer.global_step:  # the last steps were no whole interval
             trainer.validate(module, photos, verbose=False)
-    report(trainer, release, card, cfg)
+    report(trainer, release, cfg)
     return release.metrics
 
 
-def find_resume(cfg: DictConfig) -> Path | None:
-    """The checkpoint to go on from: ``last`` is the newest run of this style that has one."""
-    if cfg.ckpt_path is None:
-        return None
-    if cfg.ckpt_path != "last":
-        if not Path(cfg.ckpt_path).is_file():
+def check_settings(cfg: DictConfig) -> None:
+    """Raise an InputError for a number out of range that no constructor would refuse clearly."""
+    least = {"trainer.max_steps": 1, "data.workers": 0, "data.held_out": 1, "seed": 0}
+    least |= {"style.size": MIN_SIDE, "data.crop_size": MIN_SIDE, "data.batch_size": 1}
+    for key, smallest in least.items():
+        found = OmegaConf.select(cfg, key)
+        if not isinstance(found, int) or found < smallest:
+            raise InputError(f"{key}: expected a whole number from {smallest} up, found {found}")
+    rate = cfg.optimizer.lr
+    if not isinstance(rate, int | float) or rate <= 0:
+        raise InputError(f"optimizer.lr: expected a number above 0, found {rate}")
+    cfg.style.name = str(cfg.style.name)  # style.name=1 is a number to YAML
+
+
+def check_same_run(cfg: DictConfig, began: DictConfig) -> None:
+    """Raise an InputError unless ``cfg`` goes on with what the run began with."""
+    keys = ["style.name", "style.size", "network", "optimizer", "scheduler._target_", "seed"]
+    keys += ["data.crop_size", "data.batch_size"]
+    keys += [f"loss.{key}" for key in cfg.loss if key != "extractor"]
+    for key in keys:
+        then, now = OmegaConf.select(began, key), OmegaConf.select(cfg, key)
+        if then != now:
             raise InputError(
-                f"ckpt_path: expected last or a .ckpt file, found none at {cfg.ckpt_path}"
+                f"resume: expected {key}={then}, as the run began with, found {now}; "
+                "repeat the settings of its command"
             )
-        return Path(cfg.ckpt_path).resolve()
-    runs = Path(cfg.paths.outputs) / cfg.style.name
-    found = sorted(runs.glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise InputError(f"ckpt_path=last: expected a run with a checkpoint in {runs}, found none")
-    return found[-1].resolve()
 
 
-def resume_step(checkpoint: Path) -> int:
-    """The step that a Lightning checkpoint holds; raises an InputError if it is damaged."""
-    try:
-        return torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"]
-    except Exception as error:  # torch raises many kinds on damaged files
-        raise InputError(
-            f"{checkpoint}: expected a checkpoint of Lightning, found a damaged file; "
-            "start again without ckpt_path"
-        ) from error
-
-
-def resolve_precision(precision: str) -> str:
-    """``auto`` becomes bf16-mixed where bf16 is fast, else 32-true."""
+def resolve_precision(precision: str, accelerator: str) -> str:
+    """``auto`` becomes bf16-mixed where the device has bf16 units, else 32-true."""
     if precision != "auto":
         return precision
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda"):
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         fast = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -151,7 +163,7 @@ def describe(cfg: DictConfig) -> dict[str, Any]:
     }
 
 
-def public(node: dict[str, Any]) -> dict[str, Any]:
+def public(node: Mapping[str, Any]) -> dict[str, Any]:
     """A config node without hydra's own keys."""
     return {key: value for key, value in node.items() if not key.startswith("_")}
 
@@ -161,20 +173,20 @@ def named(node: dict[str, Any]) -> dict[str, Any]:
     return {"name": node["_target_"].rsplit(".", 1)[-1], **public(node)}
 
 
-def report(trainer: pl.Trainer, release: Release, card: RunCard, cfg: DictConfig) -> None:
+def report(trainer: pl.Trainer, release: Release, cfg: DictConfig) -> None:
     """Final metrics to TensorBoard's hparams and to stdout, with what to do next."""
-    metrics = release.metrics
     hparams = {
         "style": cfg.style.name,
         "style_size": cfg.style.size,
         "style_weight": cfg.loss.style_weight,
         "tv_weight": cfg.loss.tv_weight,
-        "width": cfg.network.width,
+        **{f"network_{key}": value for key, value in public(cfg.network).items()},
         "crop_size": cfg.data.crop_size,
         "batch_size": cfg.data.batch_size,
         "lr": cfg.optimizer.lr,
         "steps": cfg.trainer.max_steps,
     }
+    metrics = release.metrics
     final = {f"summary/{name}": metrics[name] for name in ("total", "style", "content")}
     trainer.logger.log_hyperparams(hparams, final)
     skipped = trainer.datamodule.skipped
@@ -182,10 +194,12 @@ def report(trainer: pl.Trainer, release: Release, card: RunCard, cfg: DictConfig
         print(
             f"{len(skipped)} unusable photos were left out:", *skipped, sep="\n  ", file=sys.stderr
         )
-    print(f"held-out photos: style {metrics['style']:.4f}  content {metrics['content']:.4f}")
+    print(f"held-out photos: style {metrics['style']:.4g}  content {metrics['content']:.4g}")
     print(f"{trainer.global_step} steps in {release.seconds() / 60:.1f} minutes")
-    print(f"release: {release.path}")
-    print(f"use it: python scripts/stylize.py PHOTO --style {release.path} -o out.jpg")
+    if release.written != release.path:
+        print(f"best so far: {release.path} (total {release.best:.4g})")
+    print(f"release: {release.written} (total {metrics['total']:.4g})")
+    print(f"use it: python scripts/stylize.py PHOTO --style {release.written} -o out.jpg")
 
 
 def command_line() -> str:
@@ -218,6 +232,7 @@ def main() -> None:
     for known in (
         "does not have many workers",  # held-out photos are few
         "in eval mode at the start of training",  # the loss network stays so
+        "not resumable",  # ours counts its photos
         "treespec, LeafSpec",  # Lightning 2.6 on torch 2.15
     ):
         warnings.filterwarnings("ignore", f".*{known}")
