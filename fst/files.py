@@ -9,6 +9,20 @@ from pathlib import Path
 from fst.errors import InputError
 
 
+def check_folder(path: str | Path) -> None:
+    """Raise an `InputError` unless a folder can be made and written at ``path``; makes nothing."""
+    path = Path(path).absolute()
+    nearest = next(each for each in (path, *path.parents) if each.exists())
+    if not nearest.is_dir():
+        raise InputError(
+            f"{path}: expected a folder to write into, but {nearest} is a file; try another place"
+        )
+    if not os.access(nearest, os.W_OK):
+        raise InputError(
+            f"{path}: expected a folder to write into, found {nearest} read-only; try another place"
+        )
+
+
 def make_folder(path: str | Path) -> Path:
     """Create a folder and its parents where missing.
 
@@ -16,6 +30,7 @@ def make_folder(path: str | Path) -> Path:
         InputError: It cannot be created or written into.
     """
     path = Path(path)
+    check_folder(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -23,10 +38,6 @@ def make_folder(path: str | Path) -> Path:
             f"{path}: expected a folder to write into, but it cannot be made ({error.strerror}); "
             "try another place"
         ) from error
-    if not os.access(path, os.W_OK):
-        raise InputError(
-            f"{path}: expected a folder to write into, found it read-only; try another place"
-        )
     return path
 
 

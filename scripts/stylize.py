@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fst.checkpoint import shipped_styles
 from fst.errors import InputError, one_line_errors
+from fst.files import check_folder
 from fst.images import SUFFIXES, Photo, check_output, find_images, read_photo, save_photo
 from fst.stylizer import Stylizer
 
@@ -69,9 +70,9 @@ def expand(path: Path, output: Path) -> list[tuple[Path, Path]]:
         # what Pillow reads but does not write well, such as GIF, becomes PNG
         known = path.suffix.lower() in SUFFIXES
         return [(path, Path(path.name) if known else Path(path.stem + ".png"))]
-    photos = [
-        photo for photo in find_images(path) if output.resolve() not in photo.resolve().parents
-    ]
+    photos, painted = find_images(path), output.resolve()
+    if path.resolve() in painted.parents:  # an earlier run's paintings are no photos
+        photos = [photo for photo in photos if painted not in photo.resolve().parents]
     if not photos:
         raise InputError(f"{path}: expected photos ({', '.join(SUFFIXES)}) in it, found none")
     return [(photo, photo.relative_to(path)) for photo in photos]
@@ -96,6 +97,7 @@ def main() -> None:
     args = parse_args()
     with one_line_errors():
         pairs = plan(args.inputs, args.output)
+        check_folder(pairs[0][1].parent)
         stylizer = Stylizer(args.style, args.device)
         failed = stylize(stylizer, pairs)
         if failed and len(pairs) > 1:

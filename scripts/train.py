@@ -11,8 +11,8 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Mapping
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from fst.callbacks import AtomicCheckpointIO, Release, RunCard
 from fst.data import MIN_SIDE, load_painting
 from fst.errors import InputError, one_line_errors
-from fst.files import make_folder
+from fst.files import check_folder, make_folder
 from fst.lit_module import StyleModule
 from fst.runs import config_of, find_resume, resume_step
 
@@ -46,6 +46,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     OmegaConf.resolve(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
 
+    check_folder(cfg.paths.run)
     painting = load_painting(find_painting(cfg.style), cfg.style.size)
     photos = instantiate(cfg.data)
     photos.setup()  # before the loss network, so that a wrong folder is said at once
@@ -221,9 +222,20 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
+@contextmanager
+def config_errors() -> Iterator[None]:
+    """End the process with one line on an error of the user's or of hydra's."""
+    with one_line_errors():
+        try:
+            yield
+        except (HydraException, OmegaConfBaseException) as error:
+            raise InputError(one_line(error)) from error
+
+
 @hydra.main(version_base="1.3", config_path="../configs", config_name="train")
 def run_hydra(cfg: DictConfig) -> None:
-    train(cfg)
+    with config_errors():  # here too: hydra would put a line of its own before the error's
+        train(cfg)
 
 
 def main() -> None:
@@ -236,11 +248,8 @@ def main() -> None:
         "treespec, LeafSpec",  # Lightning 2.6 on torch 2.15
     ):
         warnings.filterwarnings("ignore", f".*{known}")
-    with one_line_errors():
-        try:
-            run_hydra()
-        except (HydraException, OmegaConfBaseException) as error:
-            raise InputError(one_line(error)) from error
+    with config_errors():
+        run_hydra()
 
 
 if __name__ == "__main__":

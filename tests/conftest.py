@@ -108,4 +108,5 @@ def error_line(result: subprocess.CompletedProcess[str]) -> str:
     assert "Traceback" not in result.stderr, result.stderr
     errors = [line for line in lines if line.startswith("error: ")]
     assert len(errors) == 1, result.stderr
+    assert lines == errors or lines[0].startswith("run: "), result.stderr
     return errors[0]

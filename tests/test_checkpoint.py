@@ -80,7 +80,8 @@ def test_newer_formats_and_bad_cards_are_refused(tmp_path, checkpoint):
     path = tmp_path / "x.safetensors"
     with pytest.raises(InputError, match="expected format version 1, found '2'; try a newer fst"):
         load_checkpoint(rewrite(checkpoint, path, format_version="2"))
-    for card in ("", "[]", "{}", '{"network": 3}', '{"network": {"name": "transformer"}}'):
+    for card in ("", "[]", "{}", '{"network": 3}', '{"network": {"name": "transformer"}}',
+                 '{"network": {"name": "transformer", "arguments": []}}'):  # fmt: skip
         with pytest.raises(InputError, match="expected a card that names the network, found none"):
             load_checkpoint(rewrite(checkpoint, path, card=card))
     unknown = json.dumps({"network": {"name": "unet", "arguments": {}}})
@@ -94,6 +95,9 @@ def test_wrong_shapes_are_named_before_anything_is_allocated(tmp_path, checkpoin
         InputError, match=r"expected decoder.0.1.1.weight of shape .* found \(8, 16"
     ):
         load_checkpoint(rewrite(checkpoint, tmp_path / "x.safetensors", card=huge))
+    endless = json.dumps({"network": {"name": "transformer", "arguments": {"width": 10**10}}})
+    with pytest.raises(InputError, match="expected a possible network, found"):
+        load_checkpoint(rewrite(checkpoint, tmp_path / "x.safetensors", card=endless))
     weights = load_file(checkpoint)
     del weights["decoder.3.bias"]
     with pytest.raises(InputError, match=r"decoder.3.bias of shape \(3,\) .* found none"):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, SHARED, needs_shared, run_inline, run_script
+from conftest import ROOT, SHARED, error_line, needs_shared, run_inline, run_script
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torchvision.models.vgg import cfgs, make_layers
@@ -115,13 +115,25 @@ def test_a_killed_run_resumes_to_the_very_same_weights(trained, photo_folder, pa
     assert steps == sorted(set(steps))  # one curve
 
 
-def test_resuming_with_another_network_is_one_clear_line(trained, photo_folder, painting):
+def test_resuming_with_other_settings_is_one_clear_line(trained, photo_folder, painting, tmp_path):
     run, _ = trained
-    more = ["network.width=8", f"ckpt_path={run}/checkpoints/last.ckpt"]
-    result = run_script("train", *arguments(photo_folder, painting, run.parents[1], *more))
-    assert result.returncode == 1
-    assert "error: resume: expected net.encoder.0.1.weight of shape (8, 3, 9, 9)" in result.stderr
-    assert "Traceback" not in result.stderr
+    before = (run / "config.yaml").read_text()
+    for setting, said in (
+        ("network.width=8", "resume: expected network={"),
+        ("loss.style_weight=3", "resume: expected loss.style_weight=15, as the run began with, fo"),
+        ("style.name=other", "resume: expected style.name=mine, as the run began with, found oth"),
+        ("trainer.max_steps=30", "resume: expected trainer.max_steps=20, as the run began with, f"),
+    ):
+        args = arguments(photo_folder, painting, run.parents[1], setting)
+        line = error_line(run_inline("train", *args, f"ckpt_path={run}/checkpoints/last.ckpt"))
+        assert said in line
+        assert (run / "config.yaml").read_text() == before
+    damaged = run / "checkpoints" / "damaged.ckpt"
+    damaged.write_bytes((run / "checkpoints" / "last.ckpt").read_bytes()[:5000])
+    args = arguments(photo_folder, painting, run.parents[1], f"ckpt_path={damaged}")
+    assert "damaged.ckpt: expected a checkpoint of Lightning" in error_line(
+        run_inline("train", *args)
+    )
 
 
 def test_johnson2016_takes_a_few_steps_on_random_vgg16_weights(photo_folder, painting, tmp_path):

@@ -1,3 +1,4 @@
+import struct
 import warnings
 from io import BytesIO
 
@@ -153,6 +154,36 @@ def test_every_cut_of_a_file_is_a_picture_or_one_clear_error(tmp_path):
                     assert "\n" not in str(error)
 
 
+def test_damaged_exif_of_a_turned_photo_is_a_picture_or_one_clear_error(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010F], exif[0x0132] = "maker", "2020:01:01 00:00:00"
+    whole = bytearray(save(tmp_path, make_picture(24, 16), "x.jpg", exif=exif).read_bytes())
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        damaged = whole.copy()
+        for place in rng.integers(12, 120, 3):
+            damaged[place] = rng.integers(0, 256)
+        (tmp_path / "y.jpg").write_bytes(damaged)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                read_photo(tmp_path / "y.jpg")
+            except InputError as error:
+                assert "\n" not in str(error)
+
+
+def test_what_pillow_raises_on_damage_is_one_clear_error(tmp_path, monkeypatch):
+    def fail(_):
+        raise struct.error("required argument is not an integer")
+
+    monkeypatch.setattr("PIL.ImageOps.exif_transpose", fail)
+    with pytest.raises(
+        InputError, match=r"x.png: expected a whole picture, found it unreadable \(r"
+    ):
+        read_photo(save(tmp_path, make_picture(8, 8), "x.png"))
+
+
 def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
     path = save(tmp_path, make_picture(100, 100), "big.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
@@ -169,6 +200,7 @@ def test_images_are_found_in_nested_folders(tmp_path):
     for name in ("b.JPG", "a/c.png", "a/notes.txt", ".hidden/d.png", "a/.e.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
+    (tmp_path / "folder.jpg").mkdir()
     assert [p.relative_to(tmp_path).as_posix() for p in find_images(tmp_path)] == [
         "a/c.png",
         "b.JPG",

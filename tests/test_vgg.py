@@ -143,9 +143,14 @@ def test_wrong_weights_are_refused(tmp_path, weights):
     (tmp_path / "text.safetensors").write_text("hello")
     with pytest.raises(InputError, match="text.safetensors: expected the weights of vgg19"):
         VGGFeatures(["relu1_1"], weights=tmp_path / "text.safetensors")
-    (tmp_path / "text.pth").write_text("hello")
-    with pytest.raises(InputError, match="text.pth: expected the weights of vgg19"):
-        VGGFeatures(["relu1_1"], weights=tmp_path / "text.pth")
+    for content in ("hello", "<html>not found</html>", ""):
+        (tmp_path / "text.pth").write_text(content)
+        with pytest.raises(InputError, match="text.pth: expected the weights of vgg19"):
+            VGGFeatures(["relu1_1"], weights=tmp_path / "text.pth")
+    for content in (torch.zeros(3), {1: torch.zeros(3)}):
+        torch.save(content, tmp_path / "odd.pth")
+        with pytest.raises(InputError, match="odd.pth: expected the weights of vgg19"):
+            VGGFeatures(["relu1_1"], weights=tmp_path / "odd.pth")
 
 
 def test_wrong_names_are_refused(weights):
