@@ -43,10 +43,8 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def photo_folder(tmp_path: Path) -> Path:
+def make_photo_folder(root: Path) -> Path:
     """Twelve photos of several sizes in a nested folder."""
-    root = tmp_path / "photos"
     for k in range(12):
         path = root / ("a" if k % 2 else "b/c") / f"{k:02d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,11 +52,19 @@ def photo_folder(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.fixture
-def painting(tmp_path: Path) -> Path:
-    path = tmp_path / "painting.png"
+def make_painting(path: Path) -> Path:
     make_picture(120, 90, seed=99).save(path)
     return path
+
+
+@pytest.fixture
+def photo_folder(tmp_path: Path) -> Path:
+    return make_photo_folder(tmp_path / "photos")
+
+
+@pytest.fixture
+def painting(tmp_path: Path) -> Path:
+    return make_painting(tmp_path / "painting.png")
 
 
 @pytest.fixture

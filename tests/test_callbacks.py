@@ -1,5 +1,7 @@
 """Callbacks, in one real short run that is written to TensorBoard and read back."""
 
+from unittest import mock
+
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -7,7 +9,15 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_lit_module import make_module
 
-from fst.callbacks import ProgressBar, Release, RunCard, RunLogger, SampleGrid, Throughput
+from fst.callbacks import (
+    AtomicCheckpointIO,
+    ProgressBar,
+    Release,
+    RunCard,
+    RunLogger,
+    SampleGrid,
+    Throughput,
+)
 from fst.checkpoint import load_checkpoint
 from fst.data import PhotoDataModule
 
@@ -61,20 +71,30 @@ def test_the_grid_shows_the_photo_beside_the_same_photo_stylized(tmp_path, photo
     held_out = trainer.datamodule.val_dataloader().dataset
     with torch.no_grad():
         expected = module(held_out[1][0][None].float() / 255)[0]
-    events = EventAccumulator(str(tmp_path))
-    events.Reload()
     found = Image.open(tmp_path / "samples" / "step_000004.png")
     tile = found.crop((3 * 66 + 2, 2, 3 * 66 + 66, 66))  # fourth in the row
     shown = torch.tensor(list(tile.tobytes())).view(64, 64, 3).permute(2, 0, 1) / 255
     assert (shown - expected).abs().max() < 2 / 255
 
 
-def test_looking_at_the_run_does_not_change_it(tmp_path, photo_folder):
+def test_looking_at_the_run_draws_no_random_number(tmp_path, photo_folder):
     grid = SampleGrid(every_n_steps=1, photos=2, folder=tmp_path / "samples")
     _, watched = fit(tmp_path, photo_folder, [grid, Throughput(), ProgressBar()])
+    state = torch.get_rng_state()
     _, alone = fit(tmp_path, photo_folder, [ProgressBar()])
+    assert torch.equal(torch.get_rng_state(), state)
     for a, b in zip(watched.net.parameters(), alone.net.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_time_left_counts_from_the_resumed_step():
+    bar, trainer = ProgressBar(), mock.Mock(current_epoch=0, global_step=500, max_epochs=-1)
+    bar.setup(trainer, None, "fit")
+    with mock.patch.object(ProgressBar, "total_train_batches", 1000):
+        bar.on_train_start(trainer)
+        bar.on_train_epoch_start(trainer)
+    assert bar.train_progress_bar.initial == 500
+    bar.train_progress_bar.close()
 
 
 def test_the_release_is_the_best_and_says_so(tmp_path, photo_folder):
@@ -97,7 +117,27 @@ def test_an_end_that_is_not_the_best_is_kept_beside_it(tmp_path, photo_folder):
     release.best = 0.0  # nothing will be better
     fit(tmp_path, photo_folder, [release])
     assert not (tmp_path / "mine.safetensors").exists()
-    assert load_checkpoint(tmp_path / "mine-last.safetensors")[1]["training"]["steps"] == 4
+    assert release.written == tmp_path / "mine-last.safetensors"
+    assert load_checkpoint(release.written)[1]["training"]["steps"] == 4
+
+
+def test_a_validation_after_the_last_step_belongs_to_the_run(tmp_path, photo_folder):
+    release = Release(tmp_path / "mine.safetensors", CARD)
+    trainer, module = fit(tmp_path, photo_folder, [release], max_steps=3)
+    assert release.step == 2
+    release._since -= 100  # as if the training had taken that long
+    trainer.validate(module, trainer.datamodule, verbose=False)
+    assert release.step == 3
+    assert release.seconds() > 100
+
+
+def test_checkpoints_are_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"global_step": 1}, path)
+    with pytest.raises(AttributeError):
+        AtomicCheckpointIO().save_checkpoint({"global_step": lambda: 0}, path)
+    assert torch.load(path, weights_only=True) == {"global_step": 1}
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_release_remembers_the_best_over_a_resume():

@@ -107,16 +107,19 @@ def test_the_stream_can_be_sent_to_a_spawned_worker(photo_folder):
 
 
 def test_the_held_out_photos_are_fixed_and_not_trained_on(photo_folder):
+    def split(paths, held_out, usable=lambda _: True):
+        return split_photos(paths, photo_folder, held_out, usable)
+
     paths = list_photos(photo_folder)
-    train, held_out = split_photos(paths, photo_folder, 2)
-    assert split_photos(paths[::-1], photo_folder, 2) == (train, held_out)
+    train, held_out = split(paths, 2)
+    assert split(paths[::-1], 2) == (train, held_out)
     assert len(held_out) == 2
     assert set(train) | set(held_out) == set(paths)
     assert not set(train) & set(held_out)
-    assert len(split_photos(paths, photo_folder, 100)[1]) == len(paths) // 5
-    module = make_module(photo_folder, seed=7)
-    again = make_module(photo_folder, seed=8)
-    assert module.val_paths == again.val_paths
+    assert len(split(paths, 100)[1]) == len(paths) // 5
+    assert split(paths, 1, lambda path: path != held_out[0])[1] == [held_out[1]]
+    module, again = make_module(photo_folder, seed=7), make_module(photo_folder, seed=8)
+    assert module.val_paths == again.val_paths == split(paths, 3)[1]
 
 
 def test_held_out_photos_are_the_middle_square_and_never_squashed(photo_folder):
@@ -133,9 +136,7 @@ def test_held_out_photos_are_the_middle_square_and_never_squashed(photo_folder):
 
 def test_odd_files_are_converted_or_skipped_counted_and_named_once(odd_folder):
     module = make_module(odd_folder)
-    for _ in range(4):
-        for batch in batches(module):
-            assert batch.shape == (2, 3, 64, 64)
+    assert all(batch.shape == (2, 3, 64, 64) for batch in batches(module))
     stream = PhotoStream(list_photos(odd_folder), 64, seed=0)
     skipped = {message for k in range(14) for message in stream[k][1]}
     names = sorted(message.split(":")[0].rsplit("/", 1)[-1] for message in skipped)
@@ -152,11 +153,11 @@ def test_photos_are_upright_and_on_white(odd_folder):
 
 
 def test_a_coco_annotation_file_chooses_the_photos(photo_folder, tmp_path):
-    names = ["a/01.jpg", "b/c/02.jpg", "a/03.jpg"]
+    names = ["a/01.jpg", "b/c/02.jpg", "a/03.jpg", "a/01.jpg"]  # one of them twice
     annotations = tmp_path / "instances.json"
     annotations.write_text(json.dumps({"images": [{"file_name": name} for name in names]}))
     found = list_photos(photo_folder, annotations)
-    assert [path.relative_to(photo_folder).as_posix() for path in found] == sorted(names)
+    assert [path.relative_to(photo_folder).as_posix() for path in found] == sorted(set(names))
     for content in ("no json", "[]", '{"images": [{}]}'):
         annotations.write_text(content)
         with pytest.raises(InputError, match="expected a COCO annotation file .* data.annotations"):

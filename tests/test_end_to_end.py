@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, SHARED, error_line, needs_shared, run_inline, run_script
+from conftest import (
+    ROOT,
+    SHARED,
+    error_line,
+    make_painting,
+    make_photo_folder,
+    needs_shared,
+    run_inline,
+    run_script,
+)
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torchvision.models.vgg import cfgs, make_layers
@@ -39,11 +48,14 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-@pytest.fixture
-def trained(photo_folder, painting, tmp_path):
-    result = run_script("train", *arguments(photo_folder, painting, tmp_path / "outputs"))
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """One whole run, from the command line; its folder and what it printed."""
+    root = tmp_path_factory.mktemp("trained")
+    photos, picture = make_photo_folder(root / "photos"), make_painting(root / "painting.png")
+    result = run_script("train", *arguments(photos, picture, root / "outputs"))
     assert result.returncode == 0, result.stderr
-    return only_run(tmp_path / "outputs"), result
+    return only_run(root / "outputs"), result
 
 
 def test_a_run_leaves_a_release_samples_curves_and_says_what_is_next(trained, photo, tmp_path):
@@ -60,7 +72,7 @@ def test_a_run_leaves_a_release_samples_curves_and_says_what_is_next(trained, ph
     assert card["style"]["file"] == "painting.png"
     assert len(card["style"]["sha256"]) == 64
     assert card["training"]["steps"] in (10, 20)
-    assert str(tmp_path) not in str(card)  # no path of this machine
+    assert str(run.parent) not in str(card)  # no path of this machine
 
     events = EventAccumulator(str(run))
     events.Reload()
@@ -115,7 +127,7 @@ def test_a_killed_run_resumes_to_the_very_same_weights(trained, photo_folder, pa
     assert steps == sorted(set(steps))  # one curve
 
 
-def test_resuming_with_other_settings_is_one_clear_line(trained, photo_folder, painting, tmp_path):
+def test_resuming_with_other_settings_is_one_clear_line(trained, photo_folder, painting):
     run, _ = trained
     before = (run / "config.yaml").read_text()
     for setting, said in (

@@ -6,6 +6,7 @@ import torch
 from test_losses import make_loss
 from torch import nn
 
+from fst.errors import InputError
 from fst.lit_module import StyleModule, TrainingLostError
 from fst.networks import build_network
 
@@ -100,6 +101,28 @@ def test_a_flat_output_stops():
     nn.init.zeros_(net.decoder[3].weight)
     with pytest.raises(TrainingLostError, match="the network's output is one flat colour"):
         fit(make_module(net))
+
+
+def test_blank_photos_may_come_out_blank():
+    net = build_network("transformer", width=2)
+    nn.init.zeros_(net.decoder[3].weight)
+    module, blank = make_module(net), torch.full((2, 3, 32, 32), 0.5)
+    module._check({"total": torch.tensor(1.0)}, module(blank), blank)
+    with pytest.raises(TrainingLostError):
+        module._check({"total": torch.tensor(1.0)}, module(blank), torch.rand(2, 3, 32, 32))
+
+
+def test_a_checkpoint_of_another_network_is_refused():
+    module = make_module()
+    checkpoint = {"state_dict": make_module(build_network("transformer", width=4)).state_dict()}
+    with pytest.raises(
+        InputError, match=r"resume: expected net.encoder.0.1.weight of shape \(2, 3"
+    ):
+        module.on_load_checkpoint(checkpoint | {"lr_schedulers": []})
+    with pytest.raises(
+        InputError, match=r"expected net.encoder.0.1.weight .* the checkpoint has none"
+    ):
+        module.on_load_checkpoint({"state_dict": {}, "lr_schedulers": []})
 
 
 def test_bf16_gives_the_losses_of_float32_within_a_percent():

@@ -6,7 +6,7 @@ from PIL import Image
 from fst.checkpoint import load_checkpoint
 from fst.errors import InputError
 from fst.images import to_tensor
-from fst.stylizer import Stylizer
+from fst.stylizer import Stylizer, choose_device
 
 
 def test_it_runs_the_checkpoints_network(checkpoint):
@@ -33,9 +33,24 @@ def test_a_picture_and_its_tensor_give_the_same(checkpoint):
     assert difference.abs().max() <= 0.5 / 255 + 1e-6
 
 
-def test_auto_finds_a_device(checkpoint):
-    expected = "cpu" if not torch.accelerator.is_available() else None
-    assert expected in (None, Stylizer(checkpoint).device.type)
+@pytest.mark.parametrize("found", [None, torch.device("meta")])
+def test_auto_takes_the_gpu_where_there_is_one(monkeypatch, found):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: found is not None)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: found)
+    assert choose_device("auto") == (found or torch.device("cpu"))
+
+
+def test_a_picture_too_large_for_the_memory_is_said(checkpoint, monkeypatch):
+    stylize = Stylizer(checkpoint, device="cpu")
+
+    def fail(_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")
+
+    monkeypatch.setattr(stylize, "_net", fail)
+    with pytest.raises(
+        InputError, match="1 of 30x20 px do not fit into the memory of cpu; try a sm"
+    ):
+        stylize(torch.rand(3, 20, 30))
 
 
 @pytest.mark.gpu
