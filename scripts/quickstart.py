@@ -40,7 +40,7 @@ def repaint_all(photos: list[Path], styles: list[str], output: Path) -> Path:
             save_photo(Photo(row[-1]), output / f"{path.stem}-{style}.jpg")
             size = f"{row[0].width}x{row[0].height}"
             print(f"  {path.name}, {size} px: {seconds:.2f} s", file=sys.stderr)
-    sheet = output / "contact_sheet.png"
+    sheet = output / "contact_sheet.jpg"
     save_photo(Photo(contact_sheet(rows, HEIGHT)), sheet)
     return sheet
 

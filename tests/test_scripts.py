@@ -103,9 +103,9 @@ def test_quickstart_repaints_every_photo_in_every_style(tmp_path):
     assert result.returncode == 0, result.stderr
     shipped = sorted(path.stem for path in (ROOT / "checkpoints").glob("*.safetensors"))
     assert files(tmp_path / "out") == sorted(
-        ["contact_sheet.png", *(f"one-{s}.jpg" for s in shipped)]
+        ["contact_sheet.jpg", *(f"one-{s}.jpg" for s in shipped)]
     )
-    assert str(tmp_path / "out" / "contact_sheet.png") in result.stdout
+    assert str(tmp_path / "out" / "contact_sheet.jpg") in result.stdout
     assert "tensorboard --logdir" in result.stdout
 
 
