@@ -107,8 +107,10 @@ class Throughput(Callback):
 class ProgressBar(TQDMProgressBar):
     """Lightning's bar without the version number, and with the right time left after a resume."""
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, *args: Any) -> None:
-        super().on_train_epoch_start(trainer, *args)
+    def on_train_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        super().on_train_start(trainer, *args)
+        # Lightning tells the bar of an epoch that begins, and none begins after a resume
+        self.train_progress_bar.reset(trainer.max_steps * trainer.accumulate_grad_batches)
         self.train_progress_bar.initial = trainer.global_step
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: StyleModule) -> dict[str, Any]:

@@ -88,12 +88,11 @@ def test_looking_at_the_run_draws_no_random_number(tmp_path, photo_folder):
 
 
 def test_time_left_counts_from_the_resumed_step():
-    bar, trainer = ProgressBar(), mock.Mock(current_epoch=0, global_step=500, max_epochs=-1)
+    trainer = mock.Mock(global_step=500, max_steps=1000, accumulate_grad_batches=1)
+    bar = ProgressBar()
     bar.setup(trainer, None, "fit")
-    with mock.patch.object(ProgressBar, "total_train_batches", 1000):
-        bar.on_train_start(trainer)
-        bar.on_train_epoch_start(trainer)
-    assert bar.train_progress_bar.initial == 500
+    bar.on_train_start(trainer)
+    assert (bar.train_progress_bar.initial, bar.train_progress_bar.total) == (500, 1000)
     bar.train_progress_bar.close()
 
 

@@ -118,6 +118,7 @@ def test_a_killed_run_resumes_to_the_very_same_weights(trained, photo_folder, pa
     resumed = run_script("train", *more)
     assert resumed.returncode == 0, resumed.stderr
     assert only_run(outputs) == run  # the same folder goes on
+    assert "20/20" in resumed.stderr  # and the bar knows how far
     expected = weights(uninterrupted)
     for name, tensor in weights(run).items():
         assert torch.equal(tensor, expected[name]), name
