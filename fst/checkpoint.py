@@ -74,7 +74,7 @@ def save_checkpoint(path: str | Path, net: nn.Module, card: dict[str, Any]) -> N
     metadata = {
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
-        "card": json.dumps({"network": card["network"], **card}, ensure_ascii=False),
+        "card": json.dumps(card, ensure_ascii=False),
     }
     with atomic_path(path) as temporary:
         try:

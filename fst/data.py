@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
-from fst.errors import InputError
+from fst.errors import InputError, check_whole
 from fst.images import find_images, flatten, read_photo, resize_shorter, to_tensor
 
 MIN_SIDE = 64  # px: smaller photos are blur once they fill a crop
@@ -94,16 +94,15 @@ def load_painting(path: str | Path, size: int) -> Tensor:
     Never squashed or cropped. Its size against the crops' decides how large the strokes come out.
 
     Raises:
-        InputError: No such picture, or its shorter side is under 64 px.
+        InputError: No such picture, or its shorter side or ``size`` is under 64 px.
     """
+    check_whole("style.size", size, MIN_SIDE)
     image = flatten(read_photo(path))
     if min(image.size) < MIN_SIDE:
         raise InputError(
             f"{path}: expected a painting of at least {MIN_SIDE} px on its shorter side, found "
             f"{image.width}x{image.height}; try a larger picture"
         )
-    if size < MIN_SIDE:
-        raise InputError(f"style.size: expected at least {MIN_SIDE} px, found {size}")
     return to_tensor(resize_shorter(image, size))
 
 
@@ -209,9 +208,10 @@ class PhotoDataModule(pl.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        for name, value, least in (("crop_size", crop_size, 64), ("batch_size", batch_size, 1)):
-            if value < least:
-                raise InputError(f"data.{name}: expected at least {least}, found {value}")
+        check_whole("data.crop_size", crop_size, MIN_SIDE)
+        check_whole("data.batch_size", batch_size, 1)
+        check_whole("data.held_out", held_out, 1)
+        check_whole("data.workers", workers, 0)
         self.root, self.annotations = Path(root).expanduser(), annotations
         self.crop_size, self.batch_size = crop_size, batch_size
         self.held_out, self.workers, self.seed = held_out, workers, seed

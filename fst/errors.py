@@ -13,6 +13,12 @@ class InputError(ValueError):
     """
 
 
+def check_whole(name: str, value: object, least: int) -> None:
+    """Raise an `InputError` unless ``value`` is a whole number from ``least`` up."""
+    if not isinstance(value, int) or value < least:
+        raise InputError(f"{name}: expected a whole number from {least} up, found {value!r}")
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """End the process with ``error: <message>`` and status 1 when an `InputError` reaches here.

@@ -86,10 +86,10 @@ def _to_srgb(image: Image.Image) -> Image.Image:
 def _from_deep(image: Image.Image) -> Image.Image:
     """16-bit and float grayscale to RGB; Pillow's own conversion clips at 255."""
     values = np.asarray(image).astype(np.float64)
-    highest = values.max(initial=0)
-    full = 1.0 if image.mode == "F" and highest <= 1 else 255.0 if highest <= 255 else 65535.0
-    if image.mode.startswith("I;16"):
-        full = 65535.0  # a dark photo stays dark
+    full = 65535.0
+    if not image.mode.startswith("I;16"):  # the mode does not say the range; the values do
+        highest = values.max(initial=0)
+        full = 1.0 if image.mode == "F" and highest <= 1 else 255.0 if highest <= 255 else full
     scaled = np.rint(np.clip(values / full, 0, 1) * 255).astype(np.uint8)
     return Image.fromarray(scaled).convert("RGB")
 

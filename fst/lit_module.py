@@ -41,7 +41,7 @@ class StyleModule(pl.LightningModule):
         scheduler: Callable[[torch.optim.Optimizer], Any] | None = None,
     ) -> None:
         super().__init__()
-        # channels-last: convolutions are 1.5 times faster on CPUs, and what tensor cores want
+        # channels-last: what CPUs' and GPUs' fastest convolutions want
         self.net = net.to(memory_format=torch.channels_last)
         self.loss = loss.to(memory_format=torch.channels_last)
         self._optimizer, self._scheduler = optimizer, scheduler
@@ -108,9 +108,8 @@ class StyleModule(pl.LightningModule):
                 )
 
     def _check(self, terms: dict[str, Tensor], stylized: Tensor, photos: Tensor) -> None:
-        # the liveliest channel of the batch; a blank photo may well come out blank
-        contrast, given = (x.detach().std(dim=(2, 3)).max() for x in (stylized, photos))
-        if torch.isfinite(terms["total"]) and (contrast > FLAT or given <= FLAT):
+        contrast = _contrast(stylized)  # blank photos may well come out blank
+        if torch.isfinite(terms["total"]) and (contrast > FLAT or _contrast(photos) <= FLAT):
             return
         step = f"training stopped at step {self.global_step}"
         for name, term in terms.items():
@@ -127,3 +126,8 @@ class StyleModule(pl.LightningModule):
     def _log_output(self, stylized: Tensor) -> None:
         for name in ("mean", "std", "min", "max"):
             self.log(f"output/{name}", getattr(stylized, name)())
+
+
+def _contrast(pictures: Tensor) -> Tensor:
+    """Standard deviation over the positions of ``(N, 3, H, W)``, of the liveliest channel."""
+    return pictures.detach().std(dim=(2, 3)).max()

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fst.errors import InputError
+from fst.errors import InputError, check_whole
 
 MIN_SIDE = 16  # px: twice what reflection at a quarter of the size needs; smaller is no photo
 STRIDE = 4  # px: two convolutions of stride 2
@@ -95,8 +95,7 @@ class TransformerNet(nn.Module):
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
-        if not isinstance(width, int) or width < 1:
-            raise InputError(f"network width: expected a whole number from 1 up, found {width!r}")
+        check_whole("network width", width, 1)
         self.encoder = nn.Sequential(
             ConvBlock(3, width, 9),  # (N, width, H, W)
             ConvBlock(width, 2 * width, 3, stride=2),  # (N, 2 width, H/2, W/2)

@@ -25,8 +25,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fst.callbacks import AtomicCheckpointIO, Release, RunCard
-from fst.data import MIN_SIDE, load_painting
-from fst.errors import InputError, one_line_errors
+from fst.data import load_painting
+from fst.errors import InputError, check_whole, one_line_errors
 from fst.files import check_folder, make_folder
 from fst.lit_module import StyleModule
 from fst.runs import config_of, find_resume, resume_step
@@ -35,18 +35,13 @@ from fst.runs import config_of, find_resume, resume_step
 def train(cfg: DictConfig) -> dict[str, float]:
     """Run one composed experiment; gives the final metrics on the held-out photos."""
     check_settings(cfg)
-    checkpoint = None
-    if cfg.ckpt_path is not None:
-        runs = Path(cfg.paths.outputs) / cfg.style.name
-        checkpoint = find_resume(str(cfg.ckpt_path), runs)
-        check_same_run(cfg, OmegaConf.load(config_of(checkpoint)))
-        cfg.paths.run = str(checkpoint.parents[1])
-    accelerator = cfg.trainer.accelerator
-    cfg.trainer.precision = resolve_precision(cfg.trainer.precision, accelerator)
+    checkpoint = go_on(cfg) if cfg.ckpt_path is not None else None
+    cfg.trainer.precision = resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     OmegaConf.resolve(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
 
-    check_folder(cfg.paths.run)
+    run = Path(cfg.paths.run)
+    check_folder(run)
     painting = load_painting(find_painting(cfg.style), cfg.style.size)
     photos = instantiate(cfg.data)
     photos.setup()  # before the loss network, so that a wrong folder is said at once
@@ -56,7 +51,6 @@ def train(cfg: DictConfig) -> dict[str, float]:
         instantiate(cfg.network), loss, instantiate(cfg.optimizer), instantiate(cfg.scheduler)
     )
 
-    run = Path(cfg.paths.run)
     release = Release(run / f"{cfg.style.name}.safetensors", describe(cfg))
     card = RunCard(painting, OmegaConf.to_yaml(cfg), command_line())
     # what a killed run logged after its last checkpoint is dropped
@@ -84,17 +78,21 @@ def train(cfg: DictConfig) -> dict[str, float]:
 
 
 def check_settings(cfg: DictConfig) -> None:
-    """Raise an InputError for a number out of range that no constructor would refuse clearly."""
-    least = {"trainer.max_steps": 1, "data.workers": 0, "data.held_out": 1, "seed": 0}
-    least |= {"style.size": MIN_SIDE, "data.crop_size": MIN_SIDE, "data.batch_size": 1}
-    for key, smallest in least.items():
-        found = OmegaConf.select(cfg, key)
-        if not isinstance(found, int) or found < smallest:
-            raise InputError(f"{key}: expected a whole number from {smallest} up, found {found}")
+    """Raise an InputError for what the libraries behind a setting would not refuse clearly."""
+    check_whole("trainer.max_steps", cfg.trainer.max_steps, 1)
+    check_whole("seed", cfg.seed, 0)
     rate = cfg.optimizer.lr
     if not isinstance(rate, int | float) or rate <= 0:
         raise InputError(f"optimizer.lr: expected a number above 0, found {rate}")
     cfg.style.name = str(cfg.style.name)  # style.name=1 is a number to YAML
+
+
+def go_on(cfg: DictConfig) -> Path:
+    """The checkpoint to go on from; points ``cfg`` at its run's folder."""
+    checkpoint = find_resume(str(cfg.ckpt_path), Path(cfg.paths.outputs) / cfg.style.name)
+    check_same_run(cfg, OmegaConf.load(config_of(checkpoint)))
+    cfg.paths.run = str(checkpoint.parents[1])
+    return checkpoint
 
 
 def check_same_run(cfg: DictConfig, began: DictConfig) -> None:

@@ -182,9 +182,13 @@ def test_folders_without_photos_are_one_clear_line(tmp_path):
 
 
 def test_settings_out_of_range_are_refused(photo_folder):
-    with pytest.raises(InputError, match="data.crop_size: expected at least 64, found 8"):
+    with pytest.raises(
+        InputError, match="data.crop_size: expected a whole number from 64 up, found 8"
+    ):
         make_module(photo_folder, crop_size=8)
-    with pytest.raises(InputError, match="data.batch_size: expected at least 1, found 0"):
+    with pytest.raises(
+        InputError, match="data.batch_size: expected a whole number from 1 up, found 0"
+    ):
         make_module(photo_folder, batch_size=0)
 
 
@@ -193,5 +197,7 @@ def test_the_painting_is_scaled_and_never_squashed(painting, tmp_path):
     make_picture(3, 3).save(tmp_path / "dot.png")
     with pytest.raises(InputError, match="expected a painting of at least 64 px .* found 3x3; try"):
         load_painting(tmp_path / "dot.png", 256)
-    with pytest.raises(InputError, match="style.size: expected at least 64 px, found 10"):
+    with pytest.raises(
+        InputError, match="style.size: expected a whole number from 64 up, found 10"
+    ):
         load_painting(painting, 10)

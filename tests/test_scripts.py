@@ -206,7 +206,7 @@ def test_bad_outputs(output, said, photo, checkpoint, tmp_path):
         ("ckpt_path=last", "ckpt_path=last: expected a run with a checkpoint in"),
         ("trainer.max_steps=0", "trainer.max_steps: expected a whole number from 1 up, found 0"),
         ("data.workers=-1", "data.workers: expected a whole number from 0 up, found -1"),
-        ("style.size=abc", "style.size: expected a whole number from 64 up, found abc"),
+        ("style.size=abc", "style.size: expected a whole number from 64 up, found 'abc'"),
         ("optimizer.lr=-1", "optimizer.lr: expected a number above 0, found -1"),
         ("ckpt_path={tmp}/dot.png", "ckpt_path: expected a checkpoint in a run's folder"),
         ("ckpt_path={tmp}/no.ckpt", "ckpt_path: expected last or a .ckpt file, found none at"),
