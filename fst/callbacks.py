@@ -19,7 +19,7 @@ from torchvision.utils import make_grid
 from fst import __version__
 from fst.checkpoint import save_checkpoint
 from fst.files import atomic_path
-from fst.images import Photo, save_photo, to_image
+from fst.images import Photo, save_picture, to_array
 from fst.lit_module import StyleModule
 
 
@@ -72,7 +72,7 @@ class SampleGrid(Callback):
             stylized = pl_module(self._photos.to(pl_module.device)).cpu()
         pairs = torch.stack([self._photos, stylized], dim=1).flatten(0, 1)  # photo, stylized, ...
         grid = make_grid(pairs, nrow=4)
-        save_photo(Photo(to_image(grid)), self.folder / f"step_{step:06d}.png")
+        save_picture(Photo(to_array(grid)), self.folder / f"step_{step:06d}.png")
         if writer := _tensorboard(trainer):
             writer.add_image("samples/photo_and_stylized", grid, step)
 

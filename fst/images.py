@@ -1,139 +1,209 @@
-"""The only place where files become pictures and tensors, and back.
+"""The only place where files become pictures, and back.
 
-Everywhere else a picture is sRGB: a PIL image in mode RGB, or a tensor ``(3, H, W)`` in [0, 1].
-What a file says of orientation (EXIF) and colour (ICC profile) is applied on the way in.
+Everywhere else a picture is sRGB: a `Photo`, a PIL image in mode RGB, or a tensor ``(3, H, W)`` in
+[0, 1]. What a file says of orientation (EXIF) and colour (ICC profile) is applied on the way in.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from io import BytesIO
+import struct
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
-from torch import Tensor
+from PIL import features
+from PIL.PngImagePlugin import PngInfo
 
+from fst.animation_writers import write_animated_png, write_gif, write_webp
+from fst.animations import Animation, is_animated, read_animation
+from fst.decoding import MAX_PIXELS, decode, open_image, reading, register_heic
+from fst.deep_images import decode_deep, is_deep
+from fst.encoding import write_png, write_tiff
 from fst.errors import InputError
 from fst.files import atomic_path
+from fst.metadata import LONGEST_IN_JPEG, Metadata, for_output, save_options
+from fst.photo import (
+    Photo,
+    contact_sheet,
+    flatten,
+    resize_shorter,
+    to_array,
+    to_image,
+    to_tensor,
+    with_alpha,
+)
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
-_SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+__all__ = [
+    "MAX_PIXELS",
+    "SUFFIXES",
+    "Animation",
+    "Metadata",
+    "Photo",
+    "check_output",
+    "contact_sheet",
+    "find_images",
+    "flatten",
+    "read_photo",
+    "read_picture",
+    "resize_shorter",
+    "save_picture",
+    "to_array",
+    "to_image",
+    "to_tensor",
+]
 
-
-@dataclass(frozen=True)
-class Photo:
-    """A picture as read from a file.
-
-    Attributes:
-        image: Mode RGB, upright, sRGB.
-        alpha: Opacity, mode L, of the same size; None when the file has none.
-    """
-
-    image: Image.Image
-    alpha: Image.Image | None = None
+_JPEG, _PNG, _TIFF, _HEIC = (".jpg", ".jpeg"), (".png",), (".tif", ".tiff"), (".heic", ".heif")
+_AVIF = (".avif",) if "avif" in features.get_supported() else ()
+SUFFIXES = (*_JPEG, *_PNG, ".webp", *_TIFF, ".bmp", ".gif", *_HEIC, *_AVIF)
+ANIMATED = (".gif", ".webp", ".png")
+_OPAQUE = (*_JPEG, ".bmp")
+# px a side, by libjpeg, libwebp and the GIF format
+_LONGEST = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383, ".gif": 65535}
 
 
 def read_photo(path: str | Path) -> Photo:
-    """Read any picture Pillow can: upright, in sRGB, its opacity apart.
+    """Read any picture: upright, in sRGB, its opacity apart; of an animation the first frame.
 
-    16-bit and float grays are scaled to 8 bit; a broken ICC profile is ignored.
+    16-bit PNG and TIFF give 16 bits, all else 8. A broken ICC profile is ignored.
 
     Raises:
-        InputError: There is no such file, it is no picture, or it is cut short.
+        InputError: There is no such file, it is no picture, it is cut short, or it has more than
+            `MAX_PIXELS`.
     """
     path = Path(path)
-    try:
-        return _decode(path)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: expected a picture, found no such file") from error
-    except UnidentifiedImageError as error:
-        raise InputError(
-            f"{path}: expected a picture ({', '.join(SUFFIXES)}), found something else in it"
-        ) from error
-    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(
-            f"{path}: expected a whole picture, found it unreadable ({reason})"
-        ) from error
+    with reading(path), path.open("rb") as stream:
+        file = open_image(stream, path)
+        return decode_deep(file, path) if is_deep(file, stream) else decode(file)
 
 
-def _decode(path: Path) -> Photo:
-    with Image.open(path) as file:
-        file.load()
-        image = ImageOps.exif_transpose(file)
-    transparent = "transparency" in image.info or image.mode in ("LA", "PA", "La", "RGBA", "RGBa")
-    alpha = image.convert("RGBA").getchannel("A") if transparent else None
-    return Photo(_to_srgb(image), alpha)
-
-
-def _to_srgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _from_deep(image)
-    profile = image.info.get("icc_profile")
-    if image.mode in ("P", "PA", "LA", "La", "RGBA", "RGBa", "1"):
-        image = image.convert("RGB")
-    if profile:
-        try:
-            source = ImageCms.ImageCmsProfile(BytesIO(profile))
-            converted = ImageCms.profileToProfile(image, source, _SRGB, outputMode="RGB")
-        except (ImageCms.PyCMSError, OSError):  # broken, or for another mode than the pixels'
-            return image.convert("RGB")
-        return converted
-    return image.convert("RGB")
-
-
-def _from_deep(image: Image.Image) -> Image.Image:
-    """16-bit and float grayscale to RGB; Pillow's own conversion clips at 255."""
-    values = np.asarray(image).astype(np.float64)
-    full = 65535.0
-    if not image.mode.startswith("I;16"):  # the mode does not say the range; the values do
-        highest = values.max(initial=0)
-        full = 1.0 if image.mode == "F" and highest <= 1 else 255.0 if highest <= 255 else full
-    scaled = np.rint(np.clip(values / full, 0, 1) * 255).astype(np.uint8)
-    return Image.fromarray(scaled).convert("RGB")
-
-
-def resize_shorter(image: Image.Image, side: int) -> Image.Image:
-    """Scale so that the shorter side is ``side`` px; the aspect ratio stays."""
-    scale = side / min(image.size)
-    size = max(side, round(image.width * scale)), max(side, round(image.height * scale))
-    return image.resize(size, Image.Resampling.LANCZOS)
-
-
-def to_tensor(image: Image.Image) -> Tensor:
-    """``(3, H, W)`` float32 RGB in [0, 1] from a PIL image of any mode."""
-    array = np.array(image.convert("RGB"))  # (H, W, 3) uint8, a copy that torch may own
-    return torch.from_numpy(array).permute(2, 0, 1).contiguous().float() / 255
-
-
-def to_image(tensor: Tensor) -> Image.Image:
-    """A PIL image in mode RGB from ``(3, H, W)`` RGB; values outside [0, 1] are clipped."""
-    array = tensor.detach().float().clamp(0, 1).mul(255).round().byte()
-    return Image.fromarray(array.permute(1, 2, 0).cpu().numpy())
-
-
-def save_photo(photo: Photo, path: str | Path) -> None:
-    """Write a picture, whole or not at all; the suffix names the format.
-
-    JPEG is written at quality 95 without chroma subsampling; it has no opacity, so a transparent
-    picture is put on white.
+def read_picture(path: str | Path) -> Photo | Animation:
+    """Read a photo as `read_photo` does, or an animated GIF, WebP or PNG with all its frames.
 
     Raises:
-        InputError: The suffix names no format that can be written, or the file cannot be.
+        InputError: As for `read_photo`.
+    """
+    path = Path(path)
+    with reading(path), path.open("rb") as stream:
+        animated = is_animated(open_image(stream, path))
+    return read_animation(path) if animated else read_photo(path)
+
+
+def save_picture(
+    picture: Photo | Animation,
+    path: str | Path,
+    *,
+    quality: int = 95,
+    strip_metadata: bool = False,
+) -> None:
+    """Write a picture, whole or not at all; the suffix names the format.
+
+    JPEG is written without chroma subsampling; it has no opacity, so a transparent picture is put
+    on white. 16-bit pixels stay so in PNG and TIFF. Metadata goes into every format that takes it,
+    and an sRGB profile where the source had one.
+
+    Args:
+        picture: A photo, or an animation, whose frames are asked for one after another.
+        path: Where to; its folder is made where it is missing.
+        quality: 1 to 100, of JPEG, WebP, HEIC and AVIF; the other formats lose nothing.
+        strip_metadata: Leave out everything but the colour profile.
+
+    Raises:
+        InputError: The suffix names no format that can be written or that holds the picture, the
+            file cannot be written, or ``quality`` is out of range.
     """
     path = Path(path)
     check_output(path)
-    image = photo.image
-    if photo.alpha is not None:
-        if path.suffix.lower() in (".jpg", ".jpeg", ".bmp"):
-            image = flatten(photo)
+    suffix = path.suffix.lower()
+    if not 1 <= quality <= 100:
+        raise InputError(f"quality: expected 1 to 100, found {quality}")
+    if isinstance(picture, Animation):
+        _save_animation(picture, path, quality, strip_metadata)
+        return
+    _check_sides(picture.size, path)
+    metadata = for_output(picture.metadata, picture.size, strip_metadata)
+    try:
+        with atomic_path(path) as temporary:
+            _save_photo(picture, temporary, metadata, quality)
+    except (struct.error, RuntimeError, SystemError, UnicodeError) as error:
+        raise InputError(
+            f"{path}: expected a picture that a {suffix} file can hold, but its encoder refuses "
+            f"({error}); try .png"
+        ) from error
+
+
+def _save_photo(photo: Photo, path: Path, metadata: Metadata, quality: int) -> None:
+    suffix = path.suffix.lower()
+    deep = suffix in _PNG and photo.pixels.dtype == np.uint16
+    if not deep and suffix not in (*_TIFF, ".gif"):
+        image = flatten(photo) if suffix in _OPAQUE else with_alpha(photo)
+        image.save(path, **_options(suffix, metadata, quality))
+        return
+    with path.open("wb") as stream:
+        if suffix == ".gif":
+            write_gif([photo], [0], 1, metadata, stream)
         else:
-            image = image.copy()
-            image.putalpha(photo.alpha)
-    options = {"quality": 95, "subsampling": 0} if path.suffix.lower() in (".jpg", ".jpeg") else {}
-    with atomic_path(path) as temporary:
-        image.save(temporary, **options)
+            (write_png if deep else write_tiff)(photo, metadata, stream)
+
+
+def _save_animation(picture: Animation, path: Path, quality: int, strip: bool) -> None:
+    suffix = path.suffix.lower()
+    if suffix not in ANIMATED:
+        raise InputError(
+            f"{path}: expected a format for an animation of {len(picture)} frames "
+            f"({', '.join(ANIMATED)}), found {path.suffix!r}"
+        )
+    frames = iter(picture)
+    first = next(frames)
+    _check_sides(first.size, path)
+    metadata = for_output(first.metadata, first.size, strip)
+    parts = (chain([first], frames), picture.durations, picture.loop, metadata)
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        if suffix == ".webp":
+            write_webp(*parts, stream, quality)
+        else:
+            (write_gif if suffix == ".gif" else write_animated_png)(*parts, stream)
+
+
+def _options(suffix: str, metadata: Metadata, quality: int) -> dict[str, Any]:
+    """What Pillow is told for a format: how to compress, and the metadata it can hold."""
+    match suffix:
+        case ".jpg" | ".jpeg":
+            short = replace(
+                metadata,
+                exif=_if_short(metadata.exif),
+                xmp=_if_short(metadata.xmp),
+                comment=_if_short(metadata.comment),
+            )
+            keys = ("exif", "xmp", "dpi", "comment", "icc_profile")
+            return {"quality": quality, "subsampling": 0, **save_options(short, keys)}
+        case ".png":
+            options = save_options(metadata, ("exif", "dpi", "icc_profile"))
+            if metadata.xmp:
+                options["pnginfo"] = PngInfo()
+                options["pnginfo"].add_itxt("XML:com.adobe.xmp", metadata.xmp)
+            return options
+        case ".webp":
+            return {"quality": quality, **save_options(metadata, ("exif", "xmp", "icc_profile"))}
+        case ".avif":
+            keys = ("exif", "xmp", "icc_profile")
+            return {"quality": quality, "subsampling": "4:4:4", **save_options(metadata, keys)}
+        case ".heic" | ".heif":
+            keys = ("exif", "xmp", "icc_profile")
+            return {"quality": quality, "chroma": 444, **save_options(metadata, keys)}
+    return save_options(metadata, ("dpi",))
+
+
+def _if_short(packed: bytes | None) -> bytes | None:
+    return packed if packed and len(packed) <= LONGEST_IN_JPEG else None
+
+
+def _check_sides(size: tuple[int, int], path: Path) -> None:
+    limit = _LONGEST.get(path.suffix.lower())
+    if limit and max(size) > limit:
+        raise InputError(
+            f"{path}: expected at most {limit} px a side in a {path.suffix} file, found "
+            f"{size[0]}x{size[1]}; try .png or .tif"
+        )
 
 
 def check_output(path: Path) -> None:
@@ -142,15 +212,8 @@ def check_output(path: Path) -> None:
         raise InputError(
             f"{path}: expected a suffix among {', '.join(SUFFIXES)}; found {path.suffix!r}"
         )
-
-
-def flatten(photo: Photo) -> Image.Image:
-    """The picture on white where it is transparent, mode RGB."""
-    if photo.alpha is None:
-        return photo.image
-    white = Image.new("RGB", photo.image.size, "white")
-    white.paste(photo.image, mask=photo.alpha)
-    return white
+    if path.suffix.lower() in _HEIC:
+        register_heic(path)
 
 
 def find_images(folder: str | Path) -> list[Path]:
@@ -169,19 +232,3 @@ def find_images(folder: str | Path) -> list[Path]:
         and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
-
-
-def contact_sheet(rows: Iterable[Iterable[Image.Image]], height: int, gap: int = 8) -> Image.Image:
-    """Rows of pictures, all scaled to ``height`` px, on white with ``gap`` px between them."""
-    scaled = [
-        [image.resize((round(image.width * height / image.height), height)) for image in row]
-        for row in rows
-    ]
-    width = max(sum(image.width + gap for image in row) for row in scaled) + gap
-    sheet = Image.new("RGB", (width, (height + gap) * len(scaled) + gap), "white")
-    for number, row in enumerate(scaled):
-        left = gap
-        for image in row:
-            sheet.paste(image, (left, gap + number * (height + gap)))
-            left += image.width + gap
-    return sheet

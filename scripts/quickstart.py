@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fst.checkpoint import shipped_styles
 from fst.errors import InputError, one_line_errors
-from fst.images import Photo, contact_sheet, find_images, read_photo, save_photo
+from fst.images import Photo, contact_sheet, find_images, read_photo, save_picture
 from fst.stylizer import Stylizer
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -31,17 +31,17 @@ def repaint_all(photos: list[Path], styles: list[str], output: Path) -> Path:
     rows = [[read_photo(path).image] for path in photos]
     for style in styles:
         stylizer = Stylizer(style)
-        card = stylizer.card["style"]
+        card = stylizer.cards[0]["style"]
         print(f"{style}: {card['title']}, {card['painter']}, {card['year']}", file=sys.stderr)
         for path, row in zip(photos, rows, strict=True):
             start = time.perf_counter()
             row.append(stylizer(row[0]))
             seconds = time.perf_counter() - start
-            save_photo(Photo(row[-1]), output / f"{path.stem}-{style}.jpg")
+            save_picture(Photo.from_image(row[-1]), output / f"{path.stem}-{style}.jpg")
             size = f"{row[0].width}x{row[0].height}"
             print(f"  {path.name}, {size} px: {seconds:.2f} s", file=sys.stderr)
     sheet = output / "contact_sheet.jpg"
-    save_photo(Photo(contact_sheet(rows, HEIGHT)), sheet)
+    save_picture(Photo.from_image(contact_sheet(rows, HEIGHT)), sheet)
     return sheet
 
 
