@@ -1,12 +1,18 @@
 """Files that are there whole or not at all."""
 
 import os
+import platform
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from fst.errors import InputError
+
+_HOST = re.sub(r"[^\w.]", "_", platform.node())[:40]
+_UMASK = os.umask(0)  # asking sets it for the whole process, so once, before there are threads
+os.umask(_UMASK)
 
 
 def check_folder(path: str | Path) -> None:
@@ -45,7 +51,8 @@ def make_folder(path: str | Path) -> Path:
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``; it takes its place when the block ends well.
 
-    When the block fails the temporary file is removed and ``path`` is as it was.
+    When the block fails the temporary file is removed and ``path`` is as it was. Its name is
+    hidden, ends in the suffix of ``path``, and says whose it is, for `remove_leftovers`.
 
     Raises:
         InputError: The system refuses the file (no permission, disk full).
@@ -54,14 +61,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     make_folder(path.parent)
     try:
         handle, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix
+            dir=path.parent, prefix=f".fst-{_HOST}-{os.getpid()}-", suffix=path.suffix
         )
         os.close(handle)
         try:
             yield Path(name)
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(name, 0o666 & ~umask)  # mkstemp and safetensors hide files from others
+            os.chmod(name, 0o666 & ~_UMASK)  # mkstemp and safetensors hide files from others
             os.replace(name, path)
         finally:
             Path(name).unlink(missing_ok=True)
@@ -69,3 +74,39 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise InputError(
             f"{path}: cannot be written ({error.strerror or error}); try another place"
         ) from error
+
+
+def remove_leftovers(folders: Iterable[Path]) -> None:
+    """Remove what `atomic_path` left in ``folders`` when a process of this machine was killed.
+
+    Files of running processes stay, but for this one's: call it while nothing is being written.
+    """
+    ours = re.compile(rf"\.fst-{re.escape(_HOST)}-(\d+)-\w+(\.|$)")
+    for folder in {folder for folder in folders if folder.is_dir()}:
+        for path in folder.iterdir():
+            match = ours.match(path.name)
+            if match and not _runs_elsewhere(int(match[1])):
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError:  # someone else's: an eyesore, and no reason to stop
+                    continue
+
+
+def _runs_elsewhere(process: int) -> bool:
+    """Whether another process of this number is alive; on Windows, where asking can kill, yes."""
+    if process == os.getpid():
+        return False
+    if os.name == "nt":
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
+def cache_folder() -> Path:
+    """Where compiled and exported networks are kept: ``fst`` in the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fst"

@@ -2,107 +2,142 @@
 
 python scripts/stylize.py photo.jpg --style starry_night -o out.jpg
 python scripts/stylize.py photos/ more/*.png --style outputs/mine/RUN/mine.safetensors -o painted/
+python scripts/stylize.py photos/ --style starry_night:0.6,great_wave:0.4 --strength 0.8 -o painted/
 """
 
 import argparse
+import os
 import sys
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from fst.checkpoint import shipped_styles
+# what needs torch is imported later: --help is quick, and Ctrl-C is heard while it loads
 from fst.errors import InputError, one_line_errors
-from fst.files import check_folder
-from fst.images import SUFFIXES, Photo, check_output, find_images, read_photo, save_photo
-from fst.stylizer import Stylizer
+from fst.files import check_folder, remove_leftovers
+from fst.signals import interrupt, leave, signals
+
+CONTROLS = "strength", "preserve_color", "scale", "max_side"
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("inputs", nargs="+", type=Path, help="photos, or folders of photos")
-    parser.add_argument(
-        "--style",
-        required=True,
-        help=f"a shipped style ({', '.join(shipped_styles())}) or the path of a release file",
+    add = parser.add_argument
+    add("inputs", nargs="+", type=Path, help="photos, or folders of photos")
+    add(
+        "--style", required=True, help="a shipped style, the path of a release file, or a:0.6,b:0.4"
     )
-    parser.add_argument(
-        "-o",
-        "--output",
-        required=True,
-        type=Path,
-        help=f"a file ({', '.join(SUFFIXES)}) for one photo, else a folder",
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    add("-o", "--output", required=True, type=Path, help="a file for one photo, else a folder")
+    add("--overwrite", action="store_true", help="repaint what is in the folder already, too")
+    look = parser.add_argument_group("the look")
+    add = look.add_argument
+    add("--strength", type=float, default=1.0, help="0 (the photo) to 1 (the style)")
+    add("--preserve-color", action="store_true", help="keep the colours of the photo")
+    add("--mask", type=Path, help="repaint where it is white; or a folder of masks named as photos")
+    add("--scale", type=float, default=1.0, help="below 1 for bigger strokes, above for finer ones")
+    add("--max-side", type=int, help="px of the longer side that no output exceeds")
+    add("--quality", type=int, default=95, help="of JPEG and WebP, 1 to 100 (%(default)s)")
+    add("--strip-metadata", action="store_true", help="write no EXIF, XMP or GPS position")
+    machine = parser.add_argument_group("the machine")
+    add = machine.add_argument
+    add("--device", default="auto", help="auto (every GPU, else the CPU), cpu, cuda, cuda:1, mps")
+    engines = ["auto", "eager", "compile", "onnxruntime", "openvino"]
+    add("--engine", default="auto", choices=engines)
+    add("--precision", default="auto", choices=["auto", "fp32", "bf16", "fp16"])
+    add("--memory", type=int, metavar="MIB", help="for the network; larger photos go in tiles")
+    add("--workers", type=int, default=cores(), help="threads that decode and encode (%(default)s)")
     return parser.parse_args()
 
 
-def plan(inputs: list[Path], output: Path) -> list[tuple[Path, Path]]:
-    """Pairs of photo and output file; folders keep their tree below the output folder.
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_options(args: argparse.Namespace) -> dict[str, Any]:
+    """What a Stylizer is told for every photo.
 
     Raises:
-        InputError: An input is missing, a folder has no photos, or two photos or a photo and its
-            output would be the same file.
+        InputError: A number is out of its range; said here, once, and not for each photo.
     """
-    for path in inputs:
-        if not path.exists():
-            raise InputError(f"{path}: expected a picture, found no such file")
-    if len(inputs) == 1 and not inputs[0].is_dir() and output.suffix and not output.is_dir():
-        check_output(output)
-        pairs = [(inputs[0], output)]
-    else:
-        pairs = [(path, output / name) for each in inputs for path, name in expand(each, output)]
-    sources = {source.resolve() for source, _ in pairs}
-    taken: dict[Path, Path] = {}
-    for source, target in pairs:
-        if target in taken:
-            raise InputError(
-                f"{target}: expected one photo for it, found {taken[target]} and {source}"
-            )
-        if target.resolve() in sources:
-            raise InputError(f"{target}: is one of the photos; try another output")
-        taken[target] = source
-    return pairs
+    from fst.controls import Controls
+
+    for name, value, most in ("quality", args.quality, 100), ("workers", args.workers, 1024):
+        if not 1 <= value <= most:
+            raise InputError(f"{name}: expected 1 to {most}, found {value}")
+    controls = {name: getattr(args, name) for name in CONTROLS}
+    Controls(**controls)
+    return controls
 
 
-def expand(path: Path, output: Path) -> list[tuple[Path, Path]]:
-    """Photos of one input, with their names below the output folder; none from in there."""
-    if not path.is_dir():
-        # what Pillow reads but does not write well, such as GIF, becomes PNG
-        known = path.suffix.lower() in SUFFIXES
-        return [(path, Path(path.name) if known else Path(path.stem + ".png"))]
-    photos, painted = find_images(path), output.resolve()
-    if path.resolve() in painted.parents:  # an earlier run's paintings are no photos
-        photos = [photo for photo in photos if painted not in photo.resolve().parents]
-    if not photos:
-        raise InputError(f"{path}: expected photos ({', '.join(SUFFIXES)}) in it, found none")
-    return [(photo, photo.relative_to(path)) for photo in photos]
+def load(args: argparse.Namespace, photos: int) -> list:
+    """A `Stylizer` for every device, but for no more than there are photos."""
+    import torch
+
+    from fst.stylizer import Stylizer
+
+    gpus = min(torch.cuda.device_count(), photos) if args.device == "auto" else 0
+    devices = [f"cuda:{k}" for k in range(gpus)] if gpus > 1 else [args.device]
+    memory = {} if args.memory is None else {"memory": args.memory}
+    return [
+        Stylizer(args.style, device, args.engine, args.precision, **memory) for device in devices
+    ]
 
 
-def stylize(stylizer: Stylizer, pairs: list[tuple[Path, Path]]) -> int:
-    """Repaint every pair; unreadable photos are reported and left out. Gives their number."""
-    failed = 0
-    for source, target in pairs:
+def repaint(args: argparse.Namespace) -> int:
+    """The whole run; gives the exit code."""
+    from fst.folders import Masks, names_a_file, plan, read_job, without_existing
+    from fst.images import save_picture
+    from fst.pipeline import Pipeline, report, show
+
+    controls = check_options(args)
+    jobs = plan(args.inputs, args.output)
+    folders = {job.target.parent for job in jobs}
+    check_folder(jobs[0].target.parent)
+    remove_leftovers(folders)
+    if not args.overwrite and not names_a_file(args.inputs, args.output):
+        planned, jobs = len(jobs), without_existing(jobs)
+        if len(jobs) < planned:
+            there = planned - len(jobs)
+            print(f"{there} already there; --overwrite repaints them", file=sys.stderr)
+        if not jobs:
+            return 0
+    masks = Masks(args.mask) if args.mask else None
+    stylizers = load(args, len(jobs))
+    pipeline = Pipeline(
+        jobs,
+        [partial(stylizer, **controls) for stylizer in stylizers],
+        partial(read_job, masks=masks),
+        partial(save_picture, quality=args.quality, strip_metadata=args.strip_metadata),
+        min(args.workers, len(jobs)),
+    )
+    with signals(interrupt):
         try:
-            photo = read_photo(source)
-            save_photo(Photo(stylizer(photo.image), photo.alpha), target)
-        except InputError as error:
-            failed += 1
-            print(f"error: {error}", file=sys.stderr)
-        else:
-            print(target)
-    return failed
+            show(pipeline, partial(describe, stylizers))
+            return report(pipeline)
+        except KeyboardInterrupt as stop:
+            remove_leftovers(folders)
+            done = f"interrupted: {pipeline.written} of {pipeline.total} written"
+            again = " without --overwrite" if args.overwrite else ""
+            print(f"{done}; the same command{again} goes on", file=sys.stderr)
+            with suppress(OSError):
+                sys.stdout.flush()
+            os._exit(128 + stop.args[0])  # a network in the middle of a picture would hold up exit
+
+
+def describe(stylizers: list) -> str:
+    """What repaints the photos: engine, precision and devices."""
+    engine, devices = stylizers[0].engine, ", ".join(str(each.device) for each in stylizers)
+    return f"{engine.name} {engine.precision} on {devices}"
 
 
 def main() -> None:
-    args = parse_args()
-    with one_line_errors():
-        pairs = plan(args.inputs, args.output)
-        check_folder(pairs[0][1].parent)
-        stylizer = Stylizer(args.style, args.device)
-        failed = stylize(stylizer, pairs)
-        if failed and len(pairs) > 1:
-            raise InputError(f"{failed} of {len(pairs)} photos could not be repainted (see above)")
-    sys.exit(1 if failed else 0)
+    with signals(leave), one_line_errors():
+        args = parse_args()
+        sys.exit(repaint(args))
 
 
 if __name__ == "__main__":

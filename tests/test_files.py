@@ -1,9 +1,13 @@
 import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from fst.errors import InputError
-from fst.files import atomic_path, check_folder, make_folder
+from fst.files import atomic_path, check_folder, make_folder, remove_leftovers
 
 
 def test_the_file_appears_whole(tmp_path):
@@ -62,3 +66,51 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path):
         temporary.write_text("half")
         raise OSError(28, "No space left on device")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_temporary_file_keeps_the_suffix_and_says_whose_it_is(tmp_path):
+    with atomic_path(tmp_path / "out.tar.jpg") as temporary:
+        assert temporary.parent == tmp_path
+        assert temporary.name.startswith(".fst-")
+        assert f"-{os.getpid()}-" in temporary.name
+        assert temporary.suffix == ".jpg"
+
+
+def test_leftovers_of_dead_processes_are_removed(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as alive:
+        names = {
+            number: leftover(tmp_path / "sub", number) for number in (os.getpid(), alive.pid, 2**40)
+        }
+        others = [tmp_path / "sub" / ".fst-otherhost-1-abc.png", tmp_path / "sub" / "fst-1-a.png"]
+        for path in others:
+            path.touch()
+        remove_leftovers([tmp_path / "sub", tmp_path / "sub", tmp_path / "no"])
+        kept = set(names.values()) & set((tmp_path / "sub").iterdir())
+        assert kept == {names[alive.pid]}
+        alive.communicate()
+    remove_leftovers([tmp_path / "sub"])
+    assert sorted((tmp_path / "sub").iterdir()) == sorted(others)
+
+
+def leftover(folder: Path, number: int) -> Path:
+    """What a killed process of this number would leave."""
+    with atomic_path(folder / "x.png") as temporary:
+        name = temporary.name.replace(f"-{os.getpid()}-", f"-{number}-")
+    (folder / "x.png").unlink()
+    (folder / name).touch()
+    return folder / name
+
+
+def test_threads_do_not_change_the_umask(tmp_path):
+    before = os.umask(0o022)
+    os.umask(before)
+
+    def write(number):
+        for k in range(20):
+            with atomic_path(tmp_path / f"{number}-{k}"):
+                pass
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+    assert os.umask(before) == before
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o666 & ~before}
