@@ -28,6 +28,15 @@ MIN_SIDE = 16  # px: twice what reflection at a quarter of the size needs; small
 STRIDE = 4  # px: two convolutions of stride 2
 
 
+def check_sides(height: int, width: int) -> None:
+    """Raise an `InputError` for an image that is smaller than the network's padding needs."""
+    if min(height, width) < MIN_SIDE:
+        raise InputError(
+            f"image: expected at least {MIN_SIDE}x{MIN_SIDE} px, found {width}x{height}; "
+            "try enlarging it first"
+        )
+
+
 class InstanceNorm(nn.Module):
     """Normalise every channel of every image to its own mean and variance, then scale and shift.
 
@@ -117,11 +126,7 @@ class TransformerNet(nn.Module):
             InputError: A side is shorter than 16 px.
         """
         height, width = x.shape[-2:]
-        if min(height, width) < MIN_SIDE:
-            raise InputError(
-                f"image: expected at least {MIN_SIDE}x{MIN_SIDE} px, found {width}x{height}; "
-                "try enlarging it first"
-            )
+        check_sides(height, width)
         padded = F.pad(x, (0, -width % STRIDE, 0, -height % STRIDE), mode="reflect")
         out = self.decoder(self.residual(self.encoder(2 * padded - 1)))  # departure 4
         return out[..., :height, :width]

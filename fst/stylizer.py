@@ -1,74 +1,246 @@
-"""From a photo to a painted photo: which device, which layout, which checkpoint.
+"""From a photo to a painted photo: which device, which engine, which tiles, how much of it.
 
->>> stylize = Stylizer("starry_night")                  # doctest: +SKIP
->>> stylize(Image.open("photo.jpg")).save("out.png")    # doctest: +SKIP
+>>> stylize = Stylizer("starry_night")                                   # doctest: +SKIP
+>>> stylize(Image.open("photo.jpg"), strength=0.7).save("out.png")       # doctest: +SKIP
 """
 
+import math
+import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from fst.checkpoint import find_checkpoint, load_checkpoint
+from fst.controls import Controls, apply_controls, fill_transparent, resize
+from fst.deploy import fold_statistics
+from fst.engines import DTYPES, Engine, make_engine
 from fst.errors import InputError
-from fst.images import to_image, to_tensor
+from fst.images import Photo, to_array, to_tensor
+from fst.networks import STRIDE
+from fst.tiling import MARGIN, REGION, measure_statistics, padded_size, stylize_tiles
+
+MEMORY = 1536  # MiB that a pass of the network may take
+SAMPLE = 4_000_000  # px that the statistics of a tiled picture come from
+ON_DISK = 1 << 28  # bytes; larger results are kept in a file while they grow
+REGION_SHARE = (REGION / (REGION + 2 * MARGIN)) ** 2  # of a region's window, its core
+SIDES = 4 * MARGIN, 2048  # px of a tile's window, least and most
 
 
 class Stylizer:
-    """One trained style, ready to repaint pictures.
+    """One trained style, or a blend of several, ready to repaint pictures.
 
     Args:
-        style: The name of a shipped style, or the path of a release file.
+        style: The name of a shipped style, or the path of a release file; or several with weights,
+            ``"starry_night:0.6,great_wave:0.4"``, whose results are averaged.
         device: ``auto`` takes a GPU where there is one; or ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        engine: ``auto`` or one of `fst.engines.ENGINES`.
+        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+        memory: MiB that one pass may take. Pictures that need more are stylized in tiles, under
+            statistics of `sample` pixels; smaller ones in one piece.
+        sample: See `memory`. Within the memory; as many as the picture has are always taken.
 
     Attributes:
-        card: What the release file says of itself (`fst.checkpoint`).
+        cards: What each style's release file says of itself (`fst.checkpoint`).
         device: The device chosen.
+        engine: The engine chosen, with its ``name`` and ``precision``.
 
     Raises:
-        InputError: No such style, a file that cannot be used, or no such device.
+        InputError: No such style, a file that cannot be used, no such device or engine, or a
+            precision that the engine does not have.
     """
 
-    def __init__(self, style: str | Path, device: str = "auto") -> None:
+    def __init__(
+        self,
+        style: str | Path,
+        device: str = "auto",
+        engine: str = "auto",
+        precision: str = "auto",
+        memory: int = MEMORY,
+        sample: int = SAMPLE,
+    ) -> None:
+        if memory < 64:
+            raise InputError(f"memory: expected 64 MiB or more, found {memory}")
         self.device = choose_device(device)
-        net, self.card = load_checkpoint(find_checkpoint(style))
-        self._net = net.to(self.device, memory_format=torch.channels_last)
+        self._memory, self._sample = memory << 20, sample
+        self._styles = []
+        for name, weight in parse_styles(style):
+            net, card = load_checkpoint(find_checkpoint(name))
+            made = make_engine(net, self.device, engine, precision)
+            self._styles.append(_Style(net, card, weight, made))
 
-    def __call__(self, picture: Image.Image | Tensor) -> Image.Image | Tensor:
-        """Repaint a picture; the answer has its kind and its size.
+    @property
+    def cards(self) -> list[dict[str, Any]]:
+        return [style.card for style in self._styles]
+
+    @property
+    def engine(self) -> Engine:
+        return self._styles[0].engine
+
+    def __call__(
+        self, picture: Image.Image | Photo | Tensor, **controls: Any
+    ) -> Image.Image | Photo | Tensor:
+        """Repaint a picture; the answer has its kind and, without ``max_side``, its size.
 
         Args:
-            picture: A PIL image, of which the RGB colours are repainted, mode RGB out; or RGB in
-                [0, 1] as ``(3, H, W)`` or ``(N, 3, H, W)``, float32 out on the device of the input.
-                At least 16 px a side.
+            picture: A PIL image, of which the RGB colours are repainted, mode RGB out; or a
+                `Photo`, of which opacity, depth and metadata are kept; or RGB in [0, 1] as
+                ``(3, H, W)`` or ``(N, 3, H, W)``, float32 out on the device of the input. At least
+                16 px a side.
+            controls: The fields of `fst.controls.Controls`.
 
         Raises:
-            InputError: Of another shape, or too small.
+            InputError: Of another shape, too small, or a control out of its range.
         """
+        wanted = Controls(**controls)
         if isinstance(picture, Image.Image):
-            return to_image(self(to_tensor(picture)))
+            return self._photo(Photo.from_image(picture), wanted).image
+        if isinstance(picture, Photo):
+            return self._photo(picture, wanted)
         if picture.ndim not in (3, 4) or picture.shape[-3] != 3 or not picture.is_floating_point():
             raise InputError(
                 "picture: expected floats of shape (3, H, W) or (N, 3, H, W) in [0, 1], found "
                 f"{picture.dtype} of shape {tuple(picture.shape)}"
             )
-        batch = picture if picture.ndim == 4 else picture[None]
-        return self._run(batch.float()).to(picture.device).view(picture.shape)
+        batch = picture.float() if picture.ndim == 4 else picture[None].float()
+        out = self._batch(batch, wanted).to(picture.device)
+        return out if picture.ndim == 4 else out[0]
 
-    @torch.inference_mode()
-    def _run(self, batch: Tensor) -> Tensor:
-        """``(N, 3, H, W)`` from any device to `device`; the place where other engines fit in."""
+    def _photo(self, photo: Photo, controls: Controls) -> Photo:
+        if controls.max_side is not None:
+            photo = _within(photo, controls.max_side)
+        if controls.strength == 0:
+            return photo
+        visible = photo.pixels
+        if photo.alpha is not None:
+            visible = fill_transparent(photo.pixels, photo.alpha)
+        stylized = self._scaled(visible, controls.scale)
+        return replace(photo, pixels=apply_controls(photo.pixels, stylized, controls))
+
+    def _batch(self, batch: Tensor, controls: Controls) -> Tensor:
+        """``(N, 3, H, W)`` in [0, 1]; in one pass where no control and no limit asks for more."""
+        height, width = batch.shape[-2:]
+        if controls == Controls() and self._fits(len(batch) * height * width):
+            return sum(style.weight * style.engine(batch) for style in self._styles)
+        photos = (Photo(to_array(image, np.float32)) for image in batch)
+        return torch.stack([to_tensor(self._photo(photo, controls).pixels) for photo in photos])
+
+    def _scaled(self, pixels: np.ndarray, scale: float) -> np.ndarray:
+        """The pass, at another resolution where asked."""
+        if scale == 1:
+            return self._blend(pixels)
+        height, width = pixels.shape[:2]
+        small = resize(pixels, max(1, round(height * scale)), max(1, round(width * scale)))
+        return np.array(resize(self._blend(small), height, width))
+
+    def _blend(self, pixels: np.ndarray) -> np.ndarray:
+        """The weighted mean of the styles' results; ``(H, W, 3)``, a new array of the same type."""
+        first, *others = self._styles
+        blended, share = self._pass(first, pixels), first.weight
+        for style in others:
+            share += style.weight
+            strength = Controls(strength=style.weight / share)
+            blended = apply_controls(blended, self._pass(style, pixels), strength)
+        return blended
+
+    def _pass(self, style: "_Style", pixels: np.ndarray) -> np.ndarray:
+        """One style, full strength: in one piece where the memory allows, else in tiles."""
+        height, width = padded_size(pixels)
         try:
-            return self._net(batch.to(self.device, memory_format=torch.channels_last)).contiguous()
+            if self._fits(height * width):
+                return style.engine.stylize(pixels)
+            return self._pass_tiles(style, pixels)
         except RuntimeError as error:  # torch.OutOfMemoryError on a GPU, a plain one on CPUs
             if "memory" not in str(error):
                 raise
-            height, width = batch.shape[-2:]
             raise InputError(
-                f"picture: {len(batch)} of {width}x{height} px do not fit into the memory of "
-                f"{self.device}; try a smaller picture, or --device cpu"
+                f"picture: {width}x{height} px do not fit into the memory of {self.device}; "
+                f"try a memory budget (--memory) below {self._memory >> 20} MiB"
             ) from error
+
+    def _fits(self, pixels: int) -> bool:
+        return pixels * max(style.engine.working_bytes for style in self._styles) <= self._memory
+
+    def _pass_tiles(self, style: "_Style", pixels: np.ndarray) -> np.ndarray:
+        affordable = self._memory / style.engine.working_bytes  # px at a time
+        sample = self._sample
+        if sample < pixels.shape[0] * pixels.shape[1]:
+            sample = min(sample, affordable * REGION_SHARE)
+        dtype = DTYPES[style.engine.precision]
+        statistics = measure_statistics(style.net, pixels, sample, self.device, dtype)
+        tiles = style.tile_engine(fold_statistics(style.net, statistics))
+        side = int(min(max(math.sqrt(affordable), SIDES[0]), SIDES[1])) // STRIDE * STRIDE
+        out = _empty(pixels)
+        stylize_tiles(tiles.stylize, pixels, out, side)
+        return out
+
+
+@dataclass
+class _Style:
+    """One network of a `Stylizer`; its share of the result; its engines."""
+
+    net: nn.Module
+    card: dict[str, Any]
+    weight: float
+    engine: Engine
+    _tiles: Engine | None = None
+
+    def tile_engine(self, folded: nn.Module) -> Engine:
+        """An engine of the same kind for a network with folded statistics."""
+        if self._tiles is None:
+            whole = self.engine
+            self._tiles = make_engine(folded, whole.device, whole.name, whole.precision)
+        else:
+            self._tiles.load(folded)
+        return self._tiles
+
+
+def parse_styles(text: str | Path) -> list[tuple[str, float]]:
+    """Names and weights, which sum to 1, of ``"a:0.6,b:0.4"``; a name alone has weight 1.
+
+    Raises:
+        InputError: A weight is no number above 0.
+    """
+    if Path(text).is_file():
+        return [(str(text), 1.0)]
+    styles = []
+    for part in str(text).split(","):
+        name, colon, weight = part.strip().rpartition(":")
+        if not colon:
+            name, weight = part.strip(), "1"
+        try:
+            styles.append((name, float(weight)))
+        except ValueError:
+            styles.append((part.strip(), 1.0))  # a colon of a path; no such file is said later
+    total = sum(weight for _, weight in styles)
+    if not all(weight > 0 for _, weight in styles) or not math.isfinite(total):
+        raise InputError(f"style: expected weights above 0, as in a:0.6,b:0.4; found {str(text)!r}")
+    return [(name, weight / total) for name, weight in styles]
+
+
+def _within(photo: Photo, side: int) -> Photo:
+    """The photo scaled down so that its longer side is ``side`` px at most."""
+    width, height = photo.size
+    scale = side / max(width, height)
+    if scale >= 1:
+        return photo
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    alpha = photo.alpha
+    if alpha is not None:
+        alpha = resize(np.repeat(alpha[..., None], 3, axis=2), *size)[..., 0]
+    return replace(photo, pixels=resize(photo.pixels, *size), alpha=alpha)
+
+
+def _empty(pixels: np.ndarray) -> np.ndarray:
+    """An array like a picture; a huge one in an unnamed temporary file."""
+    if pixels.nbytes < ON_DISK:
+        return np.empty(pixels.shape, pixels.dtype)
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, pixels.dtype, "w+", shape=pixels.shape)
 
 
 def choose_device(name: str) -> torch.device:

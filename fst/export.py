@@ -1,0 +1,136 @@
+"""A style as one ONNX file, any size of picture in it, checked before it says done.
+
+The file takes ``photo``, ``(N, 3, H, W)`` float32 RGB in [0, 1] from 16 px a side, and gives
+``stylized``, the same shape and range. The release's card travels in the metadata.
+
+Exporting needs the extra ``fast``: onnx and onnxscript, and onnxruntime for the check.
+"""
+
+import hashlib
+import json
+import logging
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from fst.checkpoint import FORMAT, FORMAT_VERSION
+from fst.deploy import simplify
+from fst.errors import InputError
+from fst.files import atomic_path, cache_folder
+
+TRACED = (2, 3, 64, 80)  # batch, channels, height, width of the example
+CHECKED = ((1, 3, 45, 38), (1, 3, 160, 121), (3, 3, 16, 30))  # one odd, one large, one small batch
+TOLERANCE = 1e-4  # of values in [0, 1]; a step of 8 bits is 4e-3
+
+
+def export_onnx(net: nn.Module, path: str | Path, card: dict[str, Any]) -> float:
+    """Write a network as ONNX, whole or not at all, after comparing it at three other sizes.
+
+    Args:
+        net: As `fst.checkpoint.load_checkpoint` gives it.
+        path: Ends in ``.onnx``.
+        card: Goes into the metadata as JSON, with ``format`` and ``format_version`` beside it.
+
+    Returns:
+        The largest difference found, in units of [0, 1].
+
+    Raises:
+        InputError: A package is missing, another suffix, a file that cannot be written, or
+            onnxruntime and PyTorch disagree.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".onnx":
+        raise InputError(f"{path}: expected a name that ends in .onnx")
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        if find_spec(package) is None:
+            raise InputError(f'export: {package} is not installed; try pip install "fst[fast]"')
+    model = _to_onnx(simplify(net), card)
+    difference = _largest_difference(net, model)
+    if not difference <= TOLERANCE:
+        raise InputError(
+            f"{path}: not written: onnxruntime and PyTorch differ by {difference:.1e} (at most "
+            f"{TOLERANCE:.0e} is right); try other versions of torch and onnxruntime"
+        )
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(model)
+    return difference
+
+
+def cached_onnx(net: nn.Module) -> bytes:
+    """The ONNX form of a network, kept in the user's cache: exporting takes about ten seconds.
+
+    A network without norms (`fst.deploy.fold_statistics`) is kept once for all its weights, which
+    are then put into it: there is another one for every large picture.
+    """
+    import onnx
+
+    net = simplify(net)
+    weights = net.state_dict()
+    folded = not any("weight" in name and tensor.ndim == 1 for name, tensor in weights.items())
+    digest = hashlib.sha256(f"{torch.__version__} {onnx.__version__}".encode())
+    for name, tensor in weights.items():
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(b"" if folded else tensor.contiguous().numpy().tobytes())
+    path = cache_folder() / "onnx" / f"{digest.hexdigest()[:32]}.onnx"
+    if not path.is_file():
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(_to_onnx(net, {}))
+    return _with_weights(path.read_bytes(), weights) if folded else path.read_bytes()
+
+
+def _to_onnx(net: nn.Module, card: dict[str, Any]) -> bytes:
+    size = torch.export.Dim.DYNAMIC
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():  # of the exporter, on its own internals
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            program = torch.onnx.export(
+                net,
+                (torch.rand(TRACED),),
+                dynamo=True,
+                dynamic_shapes=({0: size, 2: size, 3: size},),
+                input_names=["photo"],
+                output_names=["stylized"],
+                verbose=False,
+            )
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+    model = program.model_proto
+    metadata = {"format": FORMAT, "format_version": str(FORMAT_VERSION)}
+    metadata["card"] = json.dumps(card, ensure_ascii=False)
+    for key, value in metadata.items():
+        model.metadata_props.add(key=key, value=value)
+    return model.SerializeToString()
+
+
+def _largest_difference(net: nn.Module, model: bytes) -> float:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    generator = torch.Generator().manual_seed(0)
+    differences = []
+    for shape in CHECKED:
+        photo = torch.rand(shape, generator=generator)
+        (stylized,) = session.run(None, {"photo": photo.numpy()})
+        with torch.inference_mode():
+            differences.append(np.abs(stylized - net(photo).numpy()).max())
+    return float(np.max(differences))  # NaN stays NaN
+
+
+def _with_weights(model: bytes, weights: dict[str, torch.Tensor]) -> bytes:
+    import onnx
+
+    proto = onnx.load_from_string(model)
+    found = {tensor.name: tensor for tensor in proto.graph.initializer}
+    for name, tensor in weights.items():
+        found[name].CopyFrom(onnx.numpy_helper.from_array(tensor.numpy(), name))
+    return proto.SerializeToString()

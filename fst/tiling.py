@@ -1,0 +1,267 @@
+"""Pictures of any size in bounded memory, without seams.
+
+Instance norm makes every pixel depend on the whole picture, so that tiles stylized one by one
+disagree. Here the statistics are measured once, at the true scale, and fixed
+(`fst.deploy.fold_statistics`); every pixel then depends on its receptive field alone, and tiles
+that overlap by it compute exactly what their neighbours compute.
+
+The statistics come from regions spread over the picture. All of them go through the network
+together, so that every norm sees what is pooled over all; only a region's core counts, its margin
+is there for the receptive field. Asked for the whole picture, tiles take the regions' place, and
+the statistics are exact.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fst.deploy import FOLDED_COLOUR, deploy
+from fst.images import to_tensor
+from fst.networks import STRIDE, InstanceNorm
+from fst.photo import full
+
+MARGIN = 60  # px: the receptive field's radius, 57, in whole steps of the network's stride
+# Regions that statistics are sampled from: many small ones say more than a few large ones, since
+# neighbours resemble each other; a margin much shorter than the receptive field is enough for them.
+REGION, REGION_MARGIN = 32, 16  # px: side of a region's core, and around it
+CHUNK = 1 << 20  # px of regions that a convolution takes at a time
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A window of the picture and the part of it that is this tile's own, in px.
+
+    Windows of one grid have one size and lie inside the picture; the cores share it out.
+    """
+
+    rows: slice
+    columns: slice
+    core_rows: slice  # counted from the window's corner
+    core_columns: slice
+
+
+def grid(height: int, width: int, side: int, margin: int = MARGIN) -> list[list[Tile]]:
+    """Rows of tiles over a picture, windows of at most ``side`` px a side.
+
+    Args:
+        height: Of the picture, a multiple of 4; the width too.
+        width: See ``height``.
+        side: More than two margins, a multiple of 4.
+        margin: px around a core that belong to its neighbours, a multiple of 4.
+    """
+    return [
+        [Tile(rows, columns, core_rows, own) for columns, own in _cut(width, side, margin)]
+        for rows, core_rows in _cut(height, side, margin)
+    ]
+
+
+def _cut(length: int, side: int, margin: int) -> list[tuple[slice, slice]]:
+    """Windows of equal length over one axis, as few and as short as ``side`` allows."""
+    if length <= side:
+        return [(slice(0, length), slice(0, length))]
+    inner = length - 2 * margin
+    count = math.ceil(inner / (side - 2 * margin))
+    step = STRIDE * math.ceil(inner / count / STRIDE)
+    window = step + 2 * margin
+    cuts, done = [], 0
+    for k in range(count):
+        start = min(k * step, length - window)
+        end = length if k == count - 1 else start + window - margin
+        cuts.append((slice(start, start + window), slice(done - start, end - start)))
+        done = end
+    return cuts
+
+
+def padded_size(pixels: np.ndarray) -> tuple[int, int]:
+    """Height and width of a picture ``(H, W, 3)`` in whole strides, as the network pads it."""
+    height, width = pixels.shape[:2]
+    return height + -height % STRIDE, width + -width % STRIDE
+
+
+def cut_out(pixels: np.ndarray, tile: Tile) -> np.ndarray:
+    """A tile's window; what lies beyond the right and bottom border is reflected."""
+    window = pixels[tile.rows, tile.columns]
+    beyond = [
+        (0, wanted.stop - wanted.start - found)
+        for wanted, found in zip((tile.rows, tile.columns), window.shape[:2], strict=True)
+    ]
+    return np.pad(window, (*beyond, (0, 0)), mode="reflect") if any(map(any, beyond)) else window
+
+
+def stylize_tiles(
+    stylize: Callable[[np.ndarray], np.ndarray], pixels: np.ndarray, out: np.ndarray, side: int
+) -> None:
+    """Fill ``out`` tile by tile.
+
+    Args:
+        stylize: From ``(h, w, 3)`` to the same shape, with fixed statistics.
+        pixels: ``(H, W, 3)``.
+        out: ``(H, W, 3)``.
+        side: Of a window, at most, in px; more than two margins, a multiple of 4.
+    """
+    for row in grid(*padded_size(pixels), side):
+        for tile in row:
+            done = stylize(cut_out(pixels, tile))[tile.core_rows, tile.core_columns]
+            top = tile.rows.start + tile.core_rows.start
+            left = tile.columns.start + tile.core_columns.start
+            place = out[top : top + done.shape[0], left : left + done.shape[1]]
+            place[...] = done[: place.shape[0], : place.shape[1]]
+
+
+def measure_statistics(
+    net: nn.Module, pixels: np.ndarray, sample: float, device: torch.device, dtype: torch.dtype
+) -> list[tuple[Tensor, Tensor]]:
+    """Variance and mean of every norm's input, for `fst.deploy.fold_statistics`.
+
+    Args:
+        net: A trained network.
+        pixels: ``(H, W, 3)`` uint8, uint16, or float32 in [0, 1].
+        sample: How many pixels of the picture to look at, spread over it; with as many as it has,
+            the statistics are those of an untiled pass.
+        device: Where to compute.
+        dtype: Of the convolutions; statistics are float32.
+    """
+    height, width = padded_size(pixels)
+    if sample < height * width and min(height, width) >= 3 * REGION:
+        tiles, weights = choose_regions(pixels, sample)
+    else:
+        tiles = [tile for row in grid(height, width, 8 * MARGIN) for tile in row]
+        areas = torch.tensor([float(_area(tile)) for tile in tiles])
+        weights = areas / areas.sum()
+    windows = torch.stack([to_tensor(cut_out(pixels, tile)) for tile in tiles])
+    colour = (255 * windows.mean((0, 2, 3))).round()
+    batch = (255 * windows - colour.view(-1, 1, 1)).to(device, dtype)
+    measuring = deploy(net)
+    folded_mean = measuring[0][0][1].weight.sum((2, 3)) @ (colour - FOLDED_COLOUR)
+    measuring[-1] = measuring[-1][:-3]  # behind the last norm
+    measuring.to(device, dtype, memory_format=torch.channels_last)
+    pooled = _pool_norms(measuring, tiles, weights.to(device))
+    with torch.inference_mode():
+        measuring(batch.to(memory_format=torch.channels_last))
+    statistics = [(norm.var.cpu(), norm.mean.cpu()) for norm in pooled]
+    statistics[0] = statistics[0][0], statistics[0][1] + folded_mean
+    return statistics
+
+
+def _area(tile: Tile) -> int:
+    rows, columns = tile.core_rows, tile.core_columns
+    return (rows.stop - rows.start) * (columns.stop - columns.start)
+
+
+def choose_regions(pixels: np.ndarray, sample: float) -> tuple[list[Tile], Tensor]:
+    """Regions with together about ``sample`` px, and how much each counts for the whole picture.
+
+    They are evenly spread, a lattice of irrational steps over cells of 32 px; their cores have the
+    middle of their windows. The weights, ``(regions,)``, sum to 1 and are calibrated (the
+    regression estimator of survey sampling): the regions together have the colours and the
+    contrast of all cells, wherever they happen to lie.
+    """
+    height, width = (length // REGION for length in pixels.shape[:2])
+    rows, columns = np.mgrid[:height, :width]
+    order = np.modf(0.7549 * rows + 0.5698 * columns)[0]
+    order[[0, -1]] = order[:, [0, -1]] = 2  # a margin would lie beyond the border
+    chosen = np.argsort(order, axis=None)[: max(1, round(sample / REGION**2))]
+    weights = _calibrated(_describe_cells(pixels).reshape(height * width, -1), chosen)
+    core = slice(REGION_MARGIN, REGION_MARGIN + REGION)
+    tiles = []
+    for cell in chosen:
+        top, left = (REGION * int(k) - REGION_MARGIN for k in divmod(cell, width))
+        side = REGION + 2 * REGION_MARGIN
+        tiles.append(Tile(slice(top, top + side), slice(left, left + side), core, core))
+    return tiles, weights
+
+
+def _describe_cells(pixels: np.ndarray) -> np.ndarray:
+    """What is known of every cell without the network, ``(rows, columns, 12)``: mean colour, its
+    products, contrast within the cell at two scales, and a constant."""
+    height, width = (length // REGION for length in pixels.shape[:2])
+    described = np.empty((height, width, 12), np.float32)
+    for row in range(height):
+        band = pixels[row * REGION : (row + 1) * REGION, : width * REGION]
+        cells = band.reshape(REGION, width, REGION, 3).transpose(1, 0, 2, 3)
+        cells = cells.astype(np.float32) / full(pixels.dtype)
+        colour = cells.mean((1, 2))
+        luma = cells.mean(3)
+        products = [colour[:, i] * colour[:, j] for i in range(3) for j in range(i, 3)]
+        contrast = luma.std((1, 2)), np.abs(np.diff(luma, axis=2)).mean((1, 2))
+        described[row] = np.stack([np.ones(width), *colour.T, *products, *contrast], -1)
+    return described
+
+
+def _calibrated(cells: np.ndarray, chosen: np.ndarray) -> Tensor:
+    known = torch.from_numpy(cells).double()
+    seen = known[chosen.copy()]
+    missing = known.mean(0) - seen.mean(0)
+    inverse = torch.linalg.pinv(seen.T @ seen, rtol=1e-9)
+    weights = (1 / len(seen) + seen @ (inverse @ missing)).clamp(min=0)
+    return (weights / weights.sum()).float()
+
+
+def _pool_norms(net: nn.Module, tiles: list[Tile], weights: Tensor) -> "list[PooledNorm]":
+    """Replace the norms of a simplified network, in place; and let it convolve in chunks."""
+    pooled = []
+    for block in [module for module in net.modules() if isinstance(module, nn.Sequential)]:
+        places = [k for k, child in enumerate(block) if isinstance(child, InstanceNorm)]
+        for k in places:  # padding and convolution, or both in one; then the norm
+            block[0] = InChunks(*list(block)[:k])
+            for between in range(1, k):
+                block[between] = nn.Identity()
+            pooled.append(PooledNorm(block[k], tiles, weights))
+            block[k] = pooled[-1]
+    return pooled
+
+
+class PooledNorm(nn.Module):
+    """An instance norm over the weighted cores of all windows, which remembers what it saw.
+
+    It works in place, to save memory: only a convolution's output may come in.
+    """
+
+    def __init__(self, norm: InstanceNorm, tiles: list[Tile], weights: Tensor) -> None:
+        super().__init__()
+        self.norm, self.weights = norm, weights.view(-1, 1)
+        self.side = tiles[0].rows.stop - tiles[0].rows.start
+        self.groups: dict[tuple[int, int, int, int], list[int]] = {}  # windows of the same core
+        for number, tile in enumerate(tiles):
+            rows, columns = tile.core_rows, tile.core_columns
+            core = rows.start, rows.stop, columns.start, columns.stop
+            self.groups.setdefault(core, []).append(number)
+
+    def forward(self, x: Tensor) -> Tensor:  # (windows, C, h, w)
+        step = self.side // x.shape[2]  # 1, 2 or 4 px of the picture
+        means, variances = (torch.empty(x.shape[:2], device=x.device) for _ in range(2))
+        for core, members in self.groups.items():
+            top, bottom, left, right = (side // step for side in core)
+            for some in torch.tensor(members, device=x.device).split(256):
+                own = x[some, :, top:bottom, left:right].float()
+                variances[some], means[some] = torch.var_mean(own, dim=(2, 3), correction=0)
+        self.mean = (self.weights * means).sum(0)
+        self.var = (self.weights * (variances + (means - self.mean).square())).sum(0)
+        scale = self.norm.weight.float() * torch.rsqrt(self.var + self.norm.eps)
+        shift = self.norm.bias.float() - self.mean * scale
+        dims = (1, -1, 1, 1)
+        return x.mul_(scale.view(dims).to(x.dtype)).add_(shift.view(dims).to(x.dtype))
+
+
+class InChunks(nn.Module):
+    """Modules applied to a few windows at a time: what they need in between stays small."""
+
+    def __init__(self, *modules: nn.Module) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*modules)
+
+    def forward(self, x: Tensor) -> Tensor:
+        chunks = x.split(max(1, CHUNK // x[0, 0].numel()))
+        first = self.body(chunks[0])
+        shape = (len(x), *first.shape[1:])
+        out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+        done = len(first)
+        out[:done] = first
+        for chunk in chunks[1:]:
+            out[done : done + len(chunk)] = self.body(chunk)
+            done += len(chunk)
+        return out
