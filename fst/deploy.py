@@ -25,7 +25,8 @@ from torch.nn import functional as F
 
 from fst.networks import ConvBlock, InstanceNorm, UpsampleBlock
 
-FOLDED_COLOUR = 127.5  # what `TransformerNet` subtracts, in 8-bit values
+LOOK = 8  # px: every eighth row and column say enough of a picture's mean colour
+GRAY = 127.5  # what `TransformerNet` subtracts, in 8-bit values
 
 
 class UpsampleConv(nn.Module):
@@ -91,11 +92,15 @@ def deploy(net: nn.Module) -> nn.Sequential:
     """A trained network as engines run it: simplified, without its padding to whole strides.
 
     It takes ``255 * photo - colour``, ``(N, 3, H, W)``, H and W multiples of 4. The colour may be
-    any, best the photo's mean; for a folded network it is `FOLDED_COLOUR`.
+    any, best the photo's mean; for a folded network it is the one given to `fold_statistics`.
     """
+    colour = getattr(net, "colour", None)
     net = simplify(net)
     first = net.encoder[0][1]
     first.weight = nn.Parameter(first.weight * (2 / 255), requires_grad=False)
+    if colour is not None:
+        shift = first.weight.sum((2, 3)) @ (colour - GRAY)
+        first.bias = nn.Parameter(first.bias + shift, requires_grad=False)
     return nn.Sequential(net.encoder, net.residual, net.decoder)
 
 
@@ -104,13 +109,17 @@ def norms(net: nn.Module) -> list[InstanceNorm]:
     return [module for module in net.modules() if isinstance(module, InstanceNorm)]
 
 
-def fold_statistics(net: nn.Module, statistics: Iterable[tuple[Tensor, Tensor]]) -> nn.Module:
+def fold_statistics(
+    net: nn.Module, statistics: Iterable[tuple[Tensor, Tensor]], colour: Tensor
+) -> nn.Module:
     """A copy of a network without norms, as if every norm saw these statistics.
 
     Args:
         net: Not simplified yet.
         statistics: Variance and mean of every norm's input, each ``(channels,)``, in the order of
             `norms`.
+        colour: The picture's mean colour or one near it, ``(3,)`` in 8-bit values; kept as the
+            attribute ``colour`` for `deploy`.
     """
     net = copy.deepcopy(net)
     blocks = [module for module in net.modules() if isinstance(module, ConvBlock)]
@@ -120,4 +129,5 @@ def fold_statistics(net: nn.Module, statistics: Iterable[tuple[Tensor, Tensor]])
         conv.weight = nn.Parameter(conv.weight * scale.view(-1, 1, 1, 1))
         conv.bias = nn.Parameter(norm.bias - mean * scale)
         block[2] = nn.Identity()
+    net.colour = colour
     return net.requires_grad_(False).eval()

@@ -17,13 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fst.deploy import FOLDED_COLOUR, deploy, norms
+from fst.deploy import LOOK, deploy
 from fst.errors import InputError
 from fst.images import to_array, to_tensor
 from fst.networks import STRIDE, check_sides
 
 ENGINES = ("eager", "compile", "onnxruntime", "openvino")
-LOOK = 8  # px: every eighth row and column say enough of a picture's mean colour
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -34,6 +33,7 @@ class Engine(ABC):
         name: One of `ENGINES`.
         precision: ``fp32``, ``bf16`` or ``fp16``: of the convolutions; statistics are float32.
         device: Where it runs.
+        activation_bytes: Of the first layer's output, for each pixel of the picture.
         working_bytes: Memory that it takes at its peak for each pixel of the picture.
     """
 
@@ -45,11 +45,12 @@ class Engine(ABC):
         self.device, self.precision = device, precision
         self.load(net)
         channels = next(m for m in net.modules() if isinstance(m, nn.Conv2d)).out_channels
-        self.working_bytes = channels * DTYPES[precision].itemsize * self.live
+        self.activation_bytes = channels * DTYPES[precision].itemsize
+        self.working_bytes = self.activation_bytes * self.live
 
     def load(self, net: nn.Module) -> None:
         """Take a network, or other weights for the one taken before."""
-        self._folded = not norms(net)
+        self._colour = getattr(net, "colour", None)  # of a folded network
         self._load(net)
 
     @abstractmethod
@@ -79,8 +80,8 @@ class Engine(ABC):
         height, width = batch.shape[-2:]
         check_sides(height, width)
         padded = F.pad(batch, (0, -width % STRIDE, 0, -height % STRIDE), mode="reflect")
-        if self._folded:
-            colour = torch.full((len(batch), 3, 1, 1), FOLDED_COLOUR)
+        if self._colour is not None:
+            colour = self._colour.view(1, 3, 1, 1).expand(len(batch), -1, -1, -1)
         else:
             colour = (255 * batch[..., ::LOOK, ::LOOK].mean((2, 3), keepdim=True)).round()
         return self._run(padded, colour)[..., :height, :width]
@@ -133,13 +134,9 @@ class OnnxEngine(Engine):
     name, precisions, live = "onnxruntime", ("fp32",), 4.5
 
     def _load(self, net: nn.Module) -> None:
-        import onnxruntime
+        from fst.export import cached_onnx, open_session
 
-        from fst.export import cached_onnx
-
-        self._session = onnxruntime.InferenceSession(
-            cached_onnx(net), providers=["CPUExecutionProvider"]
-        )
+        self._session = open_session(cached_onnx(net))
 
     def _run(self, batch: Tensor, colour: Tensor) -> Tensor:
         (out,) = self._session.run(None, {"photo": batch.cpu().numpy()})

@@ -5,18 +5,23 @@ compiled when it is first needed. Sizes are dynamic.
 """
 
 import contextlib
+import sys
 
 import numpy as np
-import openvino as ov
 import torch
-from openvino import opset13 as op
 from torch import Tensor, nn
 
-from fst.deploy import FOLDED_COLOUR, BlockConv, UpsampleConv, deploy
-from fst.engines import LOOK, Engine
+from fst.deploy import LOOK, BlockConv, UpsampleConv, deploy
+from fst.engines import Engine
 from fst.errors import InputError
 from fst.files import cache_folder, make_folder
 from fst.networks import STRIDE, InstanceNorm, ResidualBlock, check_sides
+
+# openvino reports its import to its maker; without this package of its own it does not
+sys.modules.setdefault("openvino_telemetry", None)
+
+import openvino as ov  # noqa: E402
+from openvino import opset13 as op  # noqa: E402
 
 Node = ov.Node
 
@@ -41,11 +46,10 @@ class OpenVinoEngine(Engine):
         check_sides(height, width)
         border = (0, -height % STRIDE), (0, -width % STRIDE), (0, 0)
         padded = np.ascontiguousarray(np.pad(pixels, border, mode="reflect"))[None]
-        if self._folded:
-            colour = np.full(3, FOLDED_COLOUR)
-        else:
+        colour = self._colour
+        if colour is None:
             colour = pixels[::LOOK, ::LOOK].mean((0, 1)).round()
-        colour = colour.astype(np.float32).reshape(1, 3, 1, 1)
+        colour = np.asarray(colour, np.float32).reshape(1, 3, 1, 1)
         return self._infer([padded, colour], frames=True)[0, :height, :width]
 
     def _infer(self, inputs: list[np.ndarray], frames: bool) -> np.ndarray:
@@ -59,7 +63,7 @@ class OpenVinoEngine(Engine):
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[self.precision],
             "PERFORMANCE_HINT": "LATENCY",
         }
-        if not self._folded:  # folded networks serve one picture only
+        if self._colour is None:  # folded networks serve one picture only
             with contextlib.suppress(InputError):  # no such place: compile each time
                 settings["CACHE_DIR"] = str(make_folder(cache_folder() / "openvino"))
         return ov.Core().compile_model(build_graph(self._net, frames), "CPU", settings)
@@ -80,6 +84,8 @@ def build_graph(net: nn.Sequential, frames: bool) -> ov.Model:
     model = ov.Model([x], [photo, colour], "fst")
     for number, node in enumerate(model.get_ordered_ops()):
         node.set_friendly_name(f"node_{number}")  # the cache's key; the default counts on for ever
+    for number, tensor in enumerate([*model.inputs, *model.outputs]):
+        tensor.set_names({f"tensor_{number}"})  # likewise
     return model
 
 

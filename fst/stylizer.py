@@ -17,17 +17,15 @@ from torch import Tensor, nn
 
 from fst.checkpoint import find_checkpoint, load_checkpoint
 from fst.controls import Controls, apply_controls, fill_transparent, resize
-from fst.deploy import fold_statistics
 from fst.engines import DTYPES, Engine, make_engine
 from fst.errors import InputError
 from fst.images import Photo, to_array, to_tensor
 from fst.networks import STRIDE
-from fst.tiling import MARGIN, REGION, measure_statistics, padded_size, stylize_tiles
+from fst.tiling import MARGIN, SAMPLE_LIVE, fixed, stylize_tiles
 
 MEMORY = 1536  # MiB that a pass of the network may take
-SAMPLE = 4_000_000  # px that the statistics of a tiled picture come from
+SAMPLE = 1_500_000  # px that the statistics of a tiled picture come from
 ON_DISK = 1 << 28  # bytes; larger results are kept in a file while they grow
-REGION_SHARE = (REGION / (REGION + 2 * MARGIN)) ** 2  # of a region's window, its core
 SIDES = 4 * MARGIN, 2048  # px of a tile's window, least and most
 
 
@@ -149,7 +147,7 @@ class Stylizer:
 
     def _pass(self, style: "_Style", pixels: np.ndarray) -> np.ndarray:
         """One style, full strength: in one piece where the memory allows, else in tiles."""
-        height, width = padded_size(pixels)
+        height, width = pixels.shape[:2]
         try:
             if self._fits(height * width):
                 return style.engine.stylize(pixels)
@@ -166,13 +164,13 @@ class Stylizer:
         return pixels * max(style.engine.working_bytes for style in self._styles) <= self._memory
 
     def _pass_tiles(self, style: "_Style", pixels: np.ndarray) -> np.ndarray:
-        affordable = self._memory / style.engine.working_bytes  # px at a time
+        engine = style.engine
+        affordable = self._memory / engine.working_bytes  # px at a time
         sample = self._sample
         if sample < pixels.shape[0] * pixels.shape[1]:
-            sample = min(sample, affordable * REGION_SHARE)
-        dtype = DTYPES[style.engine.precision]
-        statistics = measure_statistics(style.net, pixels, sample, self.device, dtype)
-        tiles = style.tile_engine(fold_statistics(style.net, statistics))
+            sample = min(sample, self._memory / (SAMPLE_LIVE * engine.activation_bytes))
+        dtype = DTYPES[engine.precision]
+        tiles = style.tile_engine(fixed(style.net, pixels, sample, self.device, dtype))
         side = int(min(max(math.sqrt(affordable), SIDES[0]), SIDES[1])) // STRIDE * STRIDE
         out = _empty(pixels)
         stylize_tiles(tiles.stylize, pixels, out, side)

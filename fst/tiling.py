@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fst.deploy import FOLDED_COLOUR, deploy
+from fst.deploy import GRAY, LOOK, deploy, fold_statistics
 from fst.images import to_tensor
 from fst.networks import STRIDE, InstanceNorm
 from fst.photo import full
@@ -28,6 +28,7 @@ MARGIN = 60  # px: the receptive field's radius, 57, in whole steps of the netwo
 # Regions that statistics are sampled from: many small ones say more than a few large ones, since
 # neighbours resemble each other; a margin much shorter than the receptive field is enough for them.
 REGION, REGION_MARGIN = 32, 16  # px: side of a region's core, and around it
+SAMPLE_LIVE = 15  # activations of the first layer's size that a sampled px takes, as measured
 CHUNK = 1 << 20  # px of regions that a convolution takes at a time
 
 
@@ -112,10 +113,10 @@ def stylize_tiles(
             place[...] = done[: place.shape[0], : place.shape[1]]
 
 
-def measure_statistics(
+def fixed(
     net: nn.Module, pixels: np.ndarray, sample: float, device: torch.device, dtype: torch.dtype
-) -> list[tuple[Tensor, Tensor]]:
-    """Variance and mean of every norm's input, for `fst.deploy.fold_statistics`.
+) -> nn.Module:
+    """A network of which the norms have the statistics of one picture, folded.
 
     Args:
         net: A trained network.
@@ -125,6 +126,26 @@ def measure_statistics(
         device: Where to compute.
         dtype: Of the convolutions; statistics are float32.
     """
+    white = full(pixels.dtype)
+    colour = torch.from_numpy(pixels[::LOOK, ::LOOK].mean((0, 1))).float() * (255 / white)
+    colour = colour.round()
+    statistics = measure_statistics(net, pixels, sample, colour, device, dtype)
+    return fold_statistics(net, statistics, colour)
+
+
+def measure_statistics(
+    net: nn.Module,
+    pixels: np.ndarray,
+    sample: float,
+    colour: Tensor,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> list[tuple[Tensor, Tensor]]:
+    """Variance and mean of every norm's input, for `fst.deploy.fold_statistics`.
+
+    The arguments are those of `fixed`; ``colour`` is any near the picture's mean, ``(3,)`` in 8-bit
+    values.
+    """
     height, width = padded_size(pixels)
     if sample < height * width and min(height, width) >= 3 * REGION:
         tiles, weights = choose_regions(pixels, sample)
@@ -133,10 +154,9 @@ def measure_statistics(
         areas = torch.tensor([float(_area(tile)) for tile in tiles])
         weights = areas / areas.sum()
     windows = torch.stack([to_tensor(cut_out(pixels, tile)) for tile in tiles])
-    colour = (255 * windows.mean((0, 2, 3))).round()
     batch = (255 * windows - colour.view(-1, 1, 1)).to(device, dtype)
     measuring = deploy(net)
-    folded_mean = measuring[0][0][1].weight.sum((2, 3)) @ (colour - FOLDED_COLOUR)
+    folded_mean = measuring[0][0][1].weight.sum((2, 3)) @ (colour - GRAY)
     measuring[-1] = measuring[-1][:-3]  # behind the last norm
     measuring.to(device, dtype, memory_format=torch.channels_last)
     pooled = _pool_norms(measuring, tiles, weights.to(device))
@@ -155,17 +175,18 @@ def _area(tile: Tile) -> int:
 def choose_regions(pixels: np.ndarray, sample: float) -> tuple[list[Tile], Tensor]:
     """Regions with together about ``sample`` px, and how much each counts for the whole picture.
 
-    They are evenly spread, a lattice of irrational steps over cells of 32 px; their cores have the
-    middle of their windows. The weights, ``(regions,)``, sum to 1 and are calibrated (the
-    regression estimator of survey sampling): the regions together have the colours and the
-    contrast of all cells, wherever they happen to lie.
+    They are cells of 32 px, spread evenly but the denser the more contrast they have: in a night
+    sky the few lights make the statistics. The weights, ``(regions,)``, sum to 1; they make up for
+    the density, and are calibrated (the regression estimator of survey sampling) so that the
+    regions together have the colours and the contrast of all cells.
     """
-    height, width = (length // REGION for length in pixels.shape[:2])
-    rows, columns = np.mgrid[:height, :width]
-    order = np.modf(0.7549 * rows + 0.5698 * columns)[0]
-    order[[0, -1]] = order[:, [0, -1]] = 2  # a margin would lie beyond the border
-    chosen = np.argsort(order, axis=None)[: max(1, round(sample / REGION**2))]
-    weights = _calibrated(_describe_cells(pixels).reshape(height * width, -1), chosen)
+    described = _describe_cells(pixels)
+    height, width = described.shape[:2]
+    contrast = described[..., -1] / max(described[..., -1].mean(), 1e-9)
+    density = 0.5 + contrast
+    density[[0, -1]] = density[:, [0, -1]] = 0  # a margin would lie beyond the border
+    chosen, share = _systematic(density, max(1, round(sample / REGION**2)))
+    weights = _calibrated(described.reshape(height * width, -1), chosen, 1 / share)
     core = slice(REGION_MARGIN, REGION_MARGIN + REGION)
     tiles = []
     for cell in chosen:
@@ -176,8 +197,8 @@ def choose_regions(pixels: np.ndarray, sample: float) -> tuple[list[Tile], Tenso
 
 
 def _describe_cells(pixels: np.ndarray) -> np.ndarray:
-    """What is known of every cell without the network, ``(rows, columns, 12)``: mean colour, its
-    products, contrast within the cell at two scales, and a constant."""
+    """What is known of every cell without the network, ``(rows, columns, 12)``: a constant, the
+    mean colour, its products, and the contrast within, between neighbours and in all."""
     height, width = (length // REGION for length in pixels.shape[:2])
     described = np.empty((height, width, 12), np.float32)
     for row in range(height):
@@ -187,18 +208,33 @@ def _describe_cells(pixels: np.ndarray) -> np.ndarray:
         colour = cells.mean((1, 2))
         luma = cells.mean(3)
         products = [colour[:, i] * colour[:, j] for i in range(3) for j in range(i, 3)]
-        contrast = luma.std((1, 2)), np.abs(np.diff(luma, axis=2)).mean((1, 2))
+        contrast = np.abs(np.diff(luma, axis=2)).mean((1, 2)), luma.std((1, 2))
         described[row] = np.stack([np.ones(width), *colour.T, *products, *contrast], -1)
     return described
 
 
-def _calibrated(cells: np.ndarray, chosen: np.ndarray) -> Tensor:
+def _systematic(density: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """At most ``count`` cells of a picture, and the chance that each had to be taken.
+
+    A path through the rows, there and back, with a cell taken at every equal step of density.
+    """
+    there_and_back = np.arange(density.size).reshape(density.shape)
+    there_and_back[1::2] = there_and_back[1::2, ::-1]
+    path = there_and_back.ravel()
+    chance = density.ravel()[path].astype(np.float64)
+    for _ in range(8):  # no cell can be taken twice: the others get what is left
+        chance = np.minimum(chance * (count / chance.sum()), 1)
+    taken = np.diff(np.floor(np.cumsum(chance) + 0.5), prepend=0) > 0
+    return path[taken], chance[taken]
+
+
+def _calibrated(cells: np.ndarray, chosen: np.ndarray, weights: np.ndarray) -> Tensor:
     known = torch.from_numpy(cells).double()
-    seen = known[chosen.copy()]
-    missing = known.mean(0) - seen.mean(0)
-    inverse = torch.linalg.pinv(seen.T @ seen, rtol=1e-9)
-    weights = (1 / len(seen) + seen @ (inverse @ missing)).clamp(min=0)
-    return (weights / weights.sum()).float()
+    seen, start = known[chosen], torch.from_numpy(weights / weights.sum())
+    missing = known.mean(0) - start @ seen
+    inverse = torch.linalg.pinv((seen.T * start) @ seen, rtol=1e-9)
+    calibrated = (start * (1 + seen @ (inverse @ missing))).clamp(min=0)
+    return (calibrated / calibrated.sum()).float()
 
 
 def _pool_norms(net: nn.Module, tiles: list[Tile], weights: Tensor) -> "list[PooledNorm]":
