@@ -120,6 +120,9 @@ class CompileEngine(EagerEngine):
 
     def _load(self, net: nn.Module) -> None:
         super()._load(net)
+        # PyTorch counts the versions of all engines together, and beyond 8 runs uncompiled
+        config = torch._dynamo.config
+        config.recompile_limit = max(config.recompile_limit, 64)
         self._net.compile()  # in place; PyTorch makes sizes dynamic when it meets the second
 
     def _run(self, batch: Tensor, colour: Tensor) -> Tensor:

@@ -126,9 +126,8 @@ def fixed(
         device: Where to compute.
         dtype: Of the convolutions; statistics are float32.
     """
-    white = full(pixels.dtype)
-    colour = torch.from_numpy(pixels[::LOOK, ::LOOK].mean((0, 1))).float() * (255 / white)
-    colour = colour.round()
+    colour = pixels[::LOOK, ::LOOK].mean((0, 1)) * (255 / full(pixels.dtype))
+    colour = torch.from_numpy(colour).float().round()
     statistics = measure_statistics(net, pixels, sample, colour, device, dtype)
     return fold_statistics(net, statistics, colour)
 
@@ -143,8 +142,7 @@ def measure_statistics(
 ) -> list[tuple[Tensor, Tensor]]:
     """Variance and mean of every norm's input, for `fst.deploy.fold_statistics`.
 
-    The arguments are those of `fixed`; ``colour`` is any near the picture's mean, ``(3,)`` in 8-bit
-    values.
+    As `fixed`; ``colour`` is any near the picture's mean, ``(3,)`` in 8-bit values.
     """
     height, width = padded_size(pixels)
     if sample < height * width and min(height, width) >= 3 * REGION:
@@ -214,10 +212,7 @@ def _describe_cells(pixels: np.ndarray) -> np.ndarray:
 
 
 def _systematic(density: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """At most ``count`` cells of a picture, and the chance that each had to be taken.
-
-    A path through the rows, there and back, with a cell taken at every equal step of density.
-    """
+    """At most ``count`` cells, and the chance that each had: equal steps of density on a path."""
     there_and_back = np.arange(density.size).reshape(density.shape)
     there_and_back[1::2] = there_and_back[1::2, ::-1]
     path = there_and_back.ravel()

@@ -37,6 +37,10 @@ def test_command(words, tmp_path, painting, photo_folder):
         assert "scripts/quickstart.py" in result.stdout or "pytest" in result.stdout
     elif words[:2] == ["python", "scripts/stylize.py"]:
         stylize(words[2:], tmp_path)
+    elif words[:2] == ["python", "scripts/export.py"]:
+        export(words[2:], tmp_path)
+    elif words[:2] == ["python", "scripts/benchmark.py"]:
+        benchmark(words[2:], tmp_path)
     elif words[:2] == ["python", "scripts/train.py"]:
         composed(words[2:], painting, photo_folder)
     elif words[0] == "tensorboard":
@@ -58,6 +62,24 @@ def stylize(args: list[str], tmp_path: Path) -> None:
     for line in result.stdout.splitlines():
         with Image.open(line) as painted:
             assert min(painted.size) > 200
+
+
+def export(args: list[str], tmp_path: Path) -> None:
+    args[args.index("-o") + 1] = str(tmp_path / args[args.index("-o") + 1])
+    result = run_inline("export", *args)
+    assert result.returncode == 0, result.stderr
+    assert Path(args[args.index("-o") + 1]).stat().st_size > 500_000
+
+
+def benchmark(args: list[str], tmp_path: Path) -> None:
+    """The command with its output moved, as short as it can be."""
+    if args[0] == "stylize":
+        args[args.index("--json") + 1] = str(tmp_path / "bench.json")
+        args += ["--quick", "--engines", "eager"]
+    else:  # minutes; `tests/test_benchmark.py` runs them small
+        args = [args[0], "--help"]
+    result = run_inline("benchmark", *args)
+    assert result.returncode == 0, result.stderr
 
 
 def composed(args: list[str], painting: Path, photo_folder: Path) -> None:

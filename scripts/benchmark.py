@@ -1,0 +1,149 @@
+"""Measure on this machine what the README says of speed and memory.
+
+python scripts/benchmark.py stylize --json times.json
+python scripts/benchmark.py stylize --engines eager openvino --sizes 512x512 1920x1080
+python scripts/benchmark.py tiles --megapixels 12
+python scripts/benchmark.py tiles --megapixels 100 --no-untiled
+python scripts/benchmark.py folder PHOTOS --count 300
+
+Tables go to stdout, progress to stderr. How each number is measured is said in
+scripts/benchmarks/. What is measured on CUDA GPUs alone has not been run yet.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+# what needs torch is imported later: --help is quick
+from fst.errors import InputError, one_line_errors
+from fst.files import atomic_path, check_folder
+
+ENGINES = "eager", "compile", "onnxruntime", "openvino"
+TITLES = {
+    "setting": "setting",
+    "variant": "variant",
+    "images_per_s": "images/s",
+    "spread": "spread",
+    "ratio": "ratio",
+    "ratio_same_width": "same width",
+    "peak_mib": "peak MiB",
+    "first_call_s": "first call s",
+    "new_size_s": "new size s",
+    "floor_ratio": "floor x",
+    "psnr": "PSNR dB",
+}
+SIZES = "256x256", "512x512", "1024x1024", "1920x1080", "640x480"
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    command = _command(commands, "stylize", "one pass: every engine against the plain network")
+    add = command.add_argument
+    add("--sizes", nargs="+", default=SIZES, metavar="WxH", help=f"px ({' '.join(SIZES)})")
+    add("--engines", nargs="+", choices=ENGINES, help="those to measure (all that are installed)")
+    add("--repeats", type=int, default=5, help="rounds, of which the medians are (%(default)s)")
+    add("--json", type=Path, metavar="FILE", help="write the rows there, too")
+    add("--quick", action="store_true", help="one size and one round, to see whether it works")
+
+    command = _command(commands, "tiles", "pictures in tiles against pictures in one piece")
+    add = command.add_argument
+    add("--megapixels", type=float, default=12, help="of the pictures (%(default)s)")
+    add("--photos", type=Path, default=EXAMPLES, metavar="FOLDER", help="what they are made of")
+    add(
+        "--no-untiled",
+        dest="untiled",
+        action="store_false",
+        help="only the run from file to file, for pictures whose single pass would not fit",
+    )
+    _add_engine(command)
+
+    command = _command(commands, "folder", "a folder of photos against what its steps allow")
+    add = command.add_argument
+    add("folder", type=Path, help="photos, also in its subfolders; they stay as they are")
+    add("--count", type=int, default=300, help="the first so many of them (%(default)s)")
+    add("--repeats", type=int, default=5, help="starts, of which the median is (%(default)s)")
+    _add_engine(command)
+    return parser.parse_args()
+
+
+def _command(commands: argparse._SubParsersAction, name: str, text: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=text, description=text)
+    command.add_argument("--style", default="starry_night", help="a shipped style or its file")
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    return command
+
+
+def _add_engine(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--engine", default="auto", choices=["auto", *ENGINES])
+    command.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16", "fp16"])
+
+
+def check_options(args: argparse.Namespace) -> None:
+    """Raise an `InputError` for what would only fail after minutes."""
+    for name in "repeats", "count", "megapixels":
+        if (value := getattr(args, name, 1)) <= 0:
+            raise InputError(f"{name}: expected a number above 0, found {value}")
+    if getattr(args, "json", None):
+        if args.json.is_dir():
+            raise InputError(f"{args.json}: expected a file to write, found a folder")
+        check_folder(args.json.parent)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Width and height of ``"640x480"``."""
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise InputError(f"sizes: expected WIDTHxHEIGHT in px, as in 640x480, found {text!r}")
+    return int(width), int(height)
+
+
+def stylize(args: argparse.Namespace) -> None:
+    from benchmarks import passes
+    from benchmarks.measuring import machine, table
+
+    if args.quick:
+        args.repeats = 1
+        args.sizes = SIZES[:1] if args.sizes is SIZES else args.sizes
+    args.sizes = [parse_size(text) for text in args.sizes]
+    print(machine(), end="\n\n")
+    rows = []
+    for some in passes.run(args):
+        lines = [[row[key] for key in TITLES] for row in some]
+        print(table(list(TITLES.values()), lines), end="\n\n", flush=True)
+        rows += some
+    if args.json:
+        with atomic_path(args.json) as temporary:
+            temporary.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def tiles(args: argparse.Namespace) -> None:
+    from benchmarks import tiles
+    from benchmarks.measuring import machine, table
+
+    print(machine(), end="\n\n")
+    for rows in tiles.run(args):
+        print(table(tiles.TITLES, rows), end="\n\n", flush=True)
+
+
+def folder(args: argparse.Namespace) -> None:
+    from benchmarks import folders
+    from benchmarks.measuring import machine, table
+
+    print(machine(), end="\n\n")
+    for titles, rows in folders.run(args):
+        print(table(titles, rows), end="\n\n", flush=True)
+
+
+def main() -> None:
+    with one_line_errors():
+        args = parse_args()
+        check_options(args)
+        {"stylize": stylize, "tiles": tiles, "folder": folder}[args.command](args)
+
+
+if __name__ == "__main__":
+    main()
