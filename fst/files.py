@@ -108,5 +108,13 @@ def _runs_elsewhere(process: int) -> bool:
 
 
 def cache_folder() -> Path:
-    """Where compiled and exported networks are kept: ``fst`` in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fst"
+    """Where compiled and exported networks are kept: ``fst`` in the user's cache folder.
+
+    Nothing can be kept for a user without a home.
+    """
+    if os.environ.get("XDG_CACHE_HOME"):
+        return Path(os.environ["XDG_CACHE_HOME"]) / "fst"
+    try:
+        return Path.home() / ".cache" / "fst"
+    except RuntimeError:
+        return Path(os.devnull) / "fst"

@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from fst.errors import InputError
-from fst.files import atomic_path, check_folder, make_folder, remove_leftovers
+from fst.files import (
+    atomic_path,
+    cache_folder,
+    check_folder,
+    make_folder,
+    remove_leftovers,
+)
 
 
 def test_the_file_appears_whole(tmp_path):
@@ -114,3 +120,18 @@ def test_threads_do_not_change_the_umask(tmp_path):
         list(pool.map(write, range(8)))
     assert os.umask(before) == before
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o666 & ~before}
+
+
+def test_the_cache_is_the_users_and_nowhere_without_a_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "fst"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    assert cache_folder() == tmp_path / ".cache" / "fst"
+
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(InputError):
+        make_folder(cache_folder())
