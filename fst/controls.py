@@ -27,8 +27,8 @@ class Controls:
     Attributes:
         strength: 0 is the photo bit for bit, 1 the full style.
         preserve_color: Luminance from the stylized picture, chroma from the photo.
-        mask: Where to stylize: ``(H, W)`` in [0, 1], or a PIL image of which white is 1; resized to
-            the picture.
+        mask: Where to stylize: ``(H, W)`` in [0, 1], or integers or a PIL image of which white is
+            1; resized to the picture.
         scale: Size of the picture that the network sees, relative to the photo: below 1 the
             strokes are bigger, above 1 finer. The output has the photo's size.
         max_side: The longer side of the output, at most, in px.
@@ -98,9 +98,12 @@ def fit_mask(mask: np.ndarray | Image.Image, height: int, width: int) -> np.ndar
         InputError: Its aspect ratio is another than the picture's.
     """
     if isinstance(mask, Image.Image):
-        mask = np.asarray(mask.convert("L"), np.float32) / 255
+        mask = np.asarray(mask.convert("L"))
+    if np.issubdtype(mask.dtype, np.integer):
+        mask = mask / np.float32(full(mask.dtype))
     rows, columns = mask.shape
-    if abs(rows * width - columns * height) > 0.02 * columns * height:
+    # 3 %, and a pixel of rounding
+    if abs(rows * width - columns * height) > 0.03 * columns * height + max(rows, columns):
         raise InputError(
             f"mask: expected the picture's aspect, {width}x{height} px, found {columns}x{rows}; "
             "try cropping it"
@@ -137,15 +140,18 @@ def fill_transparent(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     clear = alpha == 0
     if not clear.any() or clear.all():
         return pixels
-    seen = Image.fromarray(np.where(clear, 0, 255).astype(np.uint8))
+    seen = Image.fromarray((~clear).astype(np.uint8) * 255)
     shrink = max(1, round((clear.size / FILL_PIXELS) ** 0.5))
-    colours = [Image.fromarray(to_bytes(pixels[..., k]) * ~clear) for k in range(3)]
-    small = [np.asarray(image.reduce(shrink), np.float32) / 255 for image in (*colours, seen)]
+    small = [np.asarray(seen.reduce(shrink), np.float32) / 255]
+    for k in range(3):
+        known = Image.fromarray(to_bytes(pixels[..., k]) * ~clear)
+        small.insert(k, np.asarray(known.reduce(shrink), np.float32) / 255)
     filled = _push_pull(torch.from_numpy(np.stack(small))[None])
+    out = pixels.copy()
     for k in range(3):
         channel = Image.fromarray(filled[k].numpy()).resize(seen.size, Image.Resampling.BILINEAR)
-        colours[k] = np.where(clear, np.asarray(channel) * full(pixels.dtype), pixels[..., k])
-    return np.stack(colours, -1).astype(pixels.dtype)
+        out[..., k][clear] = np.rint(np.asarray(channel)[clear] * full(pixels.dtype))
+    return out
 
 
 def _push_pull(known: Tensor) -> Tensor:

@@ -4,10 +4,11 @@ An engine takes a trained network and answers batches of any size in fixed preci
 network as `fst.deploy.simplify` rewrites it. openvino and onnxruntime come with the extra ``fast``
 and are imported when they are used.
 
-A new size costs nothing noticeable with any of them but ``compile``, which generates code twice:
-for the first size, and once for all others.
+A new size costs nothing noticeable with any of them but ``compile``, which generates code for the
+first picture, and again for the few kinds of sizes that its code does not cover, such as squares.
 """
 
+import os
 import warnings
 from abc import ABC, abstractmethod
 from importlib.util import find_spec
@@ -114,19 +115,19 @@ class EagerEngine(Engine):
 
 
 class CompileEngine(EagerEngine):
-    """torch.compile: generates code for the first picture, and once more for the second size."""
+    """torch.compile, for any size: the first picture takes tens of seconds."""
 
     name, live = "compile", 7
 
     def _load(self, net: nn.Module) -> None:
         super()._load(net)
-        # PyTorch counts the versions of all engines together, and beyond 8 runs uncompiled
-        config = torch._dynamo.config
-        config.recompile_limit = max(config.recompile_limit, 64)
-        self._net.compile()  # in place; PyTorch makes sizes dynamic when it meets the second
+        self._net.compile(dynamic=True)  # in place
 
     def _run(self, batch: Tensor, colour: Tensor) -> Tensor:
-        with warnings.catch_warnings():  # of the compiler, on its own internals
+        # PyTorch counts the versions of all engines of a thread together, and runs those beyond 8
+        # uncompiled, without a word
+        limit = torch._dynamo.config.patch(recompile_limit=64)
+        with limit, warnings.catch_warnings():  # of the compiler, on its own internals
             warnings.simplefilter("ignore")
             return super()._run(batch, colour)
 
@@ -189,8 +190,11 @@ def _choose_precision(engine: type[Engine], device: torch.device, precision: str
 
 
 def has_bf16_units() -> bool:
-    """Whether this CPU multiplies bf16 in hardware: AMX or AVX512-BF16."""
-    units = torch.cpu.get_capabilities()
+    """Whether this CPU multiplies bf16 in hardware, AMX or AVX512-BF16, and may do so."""
+    allowed = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper()
+    if not any(name in allowed for name in ("ALL", "DEFAULT", "16", "AMX", "AVX10")):
+        return False
+    units = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch cannot tell
     return bool(units.get("amx_bf16") or units.get("avx512_bf16"))
 
 

@@ -5,6 +5,7 @@
 """
 
 import math
+import os
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,10 +18,11 @@ from torch import Tensor, nn
 
 from fst.checkpoint import find_checkpoint, load_checkpoint
 from fst.controls import Controls, apply_controls, fill_transparent, resize
+from fst.decoding import MAX_PIXELS
 from fst.engines import DTYPES, Engine, make_engine
 from fst.errors import InputError
 from fst.images import Photo, to_array, to_tensor
-from fst.networks import STRIDE
+from fst.networks import MIN_SIDE, STRIDE
 from fst.tiling import MARGIN, SAMPLE_LIVE, fixed, stylize_tiles
 
 MEMORY = 1536  # MiB that a pass of the network may take
@@ -38,9 +40,11 @@ class Stylizer:
         device: ``auto`` takes a GPU where there is one; or ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         engine: ``auto`` or one of `fst.engines.ENGINES`.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
-        memory: MiB that one pass may take. Pictures that need more are stylized in tiles, under
-            statistics of `sample` pixels; smaller ones in one piece.
-        sample: See `memory`. Within the memory; as many as the picture has are always taken.
+        memory: MiB that one pass may take; by default 1536, on a CUDA GPU half of what is free.
+            Pictures that need more are stylized in tiles, under statistics of `sample` pixels;
+            smaller ones in one piece.
+        sample: See `memory`, which limits it; ``math.inf`` is the whole picture, with statistics as
+            of one piece and whatever memory that takes.
 
     Attributes:
         cards: What each style's release file says of itself (`fst.checkpoint`).
@@ -58,12 +62,16 @@ class Stylizer:
         device: str = "auto",
         engine: str = "auto",
         precision: str = "auto",
-        memory: int = MEMORY,
-        sample: int = SAMPLE,
+        memory: int | None = None,
+        sample: float = SAMPLE,
     ) -> None:
-        if memory < 64:
+        if memory is not None and memory < 64:
             raise InputError(f"memory: expected 64 MiB or more, found {memory}")
         self.device = choose_device(device)
+        if memory is None:
+            memory = MEMORY
+            if self.device.type == "cuda":
+                memory = torch.cuda.mem_get_info(self.device)[0] >> 21
         self._memory, self._sample = memory << 20, sample
         self._styles = []
         for name, weight in parse_styles(style):
@@ -122,7 +130,8 @@ class Stylizer:
     def _batch(self, batch: Tensor, controls: Controls) -> Tensor:
         """``(N, 3, H, W)`` in [0, 1]; in one pass where no control and no limit asks for more."""
         height, width = batch.shape[-2:]
-        if controls == Controls() and self._fits(len(batch) * height * width):
+        size = controls.scale, controls.max_side
+        if controls.plain and size == (1, None) and self._fits(len(batch) * height * width):
             return sum(style.weight * style.engine(batch) for style in self._styles)
         photos = (Photo(to_array(image, np.float32)) for image in batch)
         return torch.stack([to_tensor(self._photo(photo, controls).pixels) for photo in photos])
@@ -132,8 +141,13 @@ class Stylizer:
         if scale == 1:
             return self._blend(pixels)
         height, width = pixels.shape[:2]
-        small = resize(pixels, max(1, round(height * scale)), max(1, round(width * scale)))
-        return np.array(resize(self._blend(small), height, width))
+        rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
+        if rows * columns > MAX_PIXELS or min(rows, columns) < MIN_SIDE:
+            raise InputError(
+                f"scale: expected the network to see {MIN_SIDE} px a side to {MAX_PIXELS // 10**6} "
+                f"megapixels, found {columns}x{rows} px at {scale}; try one nearer to 1"
+            )
+        return np.array(resize(self._blend(resize(pixels, rows, columns)), height, width))
 
     def _blend(self, pixels: np.ndarray) -> np.ndarray:
         """The weighted mean of the styles' results; ``(H, W, 3)``, a new array of the same type."""
@@ -161,13 +175,13 @@ class Stylizer:
             ) from error
 
     def _fits(self, pixels: int) -> bool:
-        return pixels * max(style.engine.working_bytes for style in self._styles) <= self._memory
+        return pixels * sum(style.engine.working_bytes for style in self._styles) <= self._memory
 
     def _pass_tiles(self, style: "_Style", pixels: np.ndarray) -> np.ndarray:
         engine = style.engine
         affordable = self._memory / engine.working_bytes  # px at a time
         sample = self._sample
-        if sample < pixels.shape[0] * pixels.shape[1]:
+        if sample != math.inf:
             sample = min(sample, self._memory / (SAMPLE_LIVE * engine.activation_bytes))
         dtype = DTYPES[engine.precision]
         tiles = style.tile_engine(fixed(style.net, pixels, sample, self.device, dtype))
@@ -227,18 +241,24 @@ def _within(photo: Photo, side: int) -> Photo:
     if scale >= 1:
         return photo
     size = max(1, round(height * scale)), max(1, round(width * scale))
-    alpha = photo.alpha
+    pixels, alpha = photo.pixels, photo.alpha
     if alpha is not None:
+        pixels = fill_transparent(pixels, alpha)  # before colours are averaged
         alpha = resize(np.repeat(alpha[..., None], 3, axis=2), *size)[..., 0]
-    return replace(photo, pixels=resize(photo.pixels, *size), alpha=alpha)
+    return replace(photo, pixels=resize(pixels, *size), alpha=alpha)
 
 
 def _empty(pixels: np.ndarray) -> np.ndarray:
     """An array like a picture; a huge one in an unnamed temporary file."""
     if pixels.nbytes < ON_DISK:
         return np.empty(pixels.shape, pixels.dtype)
-    with tempfile.TemporaryFile() as file:
-        return np.memmap(file, pixels.dtype, "w+", shape=pixels.shape)
+    try:
+        with tempfile.TemporaryFile() as file:
+            if hasattr(os, "posix_fallocate"):  # a disk that fills up later would kill the process
+                os.posix_fallocate(file.fileno(), 0, pixels.nbytes)
+            return np.memmap(file, pixels.dtype, "w+", shape=pixels.shape)
+    except OSError:  # no room there
+        return np.empty(pixels.shape, pixels.dtype)
 
 
 def choose_device(name: str) -> torch.device:

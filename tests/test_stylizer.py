@@ -1,14 +1,17 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 from conftest import make_picture
 from PIL import Image
 
+import fst.tiling
 from fst.checkpoint import load_checkpoint, save_checkpoint
 from fst.errors import InputError
 from fst.images import Photo, to_tensor
 from fst.networks import build_network
-from fst.stylizer import Stylizer, choose_device, parse_styles
+from fst.stylizer import Stylizer, _empty, choose_device, parse_styles
 
 EXACT = {"device": "cpu", "engine": "eager", "precision": "fp32"}
 
@@ -72,6 +75,26 @@ def test_hidden_colours_do_not_bleed_into_the_visible_ones(stylize):
     assert (stylize(Photo(black)).pixels[:, :30] != shown[0]).any()
 
 
+def test_hidden_colours_do_not_bleed_when_the_output_is_reduced(stylize):
+    alpha = np.full((48, 60), 255, np.uint8)
+    alpha[:, 31:] = 0
+    black = np.asarray(make_picture(60, 48)).copy()
+    white = black.copy()
+    black[:, 31:], white[:, 31:] = 0, 255
+    small = [stylize(Photo(each, alpha), max_side=40) for each in (black, white)]
+    visible = small[0].alpha > 0
+    np.testing.assert_array_equal(small[0].pixels[visible], small[1].pixels[visible])
+
+
+def test_masks_are_arrays_of_integers_or_of_shares_for_tensors_too(stylize):
+    photo = torch.rand(3, 24, 40)
+    share = np.linspace(0, 1, 40, dtype=np.float32)[None].repeat(24, 0)
+    whole = np.rint(255 * share).astype(np.uint8)
+    masked = [stylize(photo, mask=mask) for mask in (share, whole)]
+    torch.testing.assert_close(*masked, atol=0.01, rtol=0)
+    torch.testing.assert_close(masked[0][..., 0], photo[..., 0], atol=1e-6, rtol=0)
+
+
 def test_strength_zero_is_the_photo_bit_for_bit(stylize):
     picture = make_picture(37, 22)
     assert stylize(picture, strength=0).tobytes() == picture.tobytes()
@@ -105,7 +128,9 @@ def test_scale_runs_the_network_at_another_size(checkpoint, stylize, monkeypatch
     assert stylize(make_picture(60, 40), scale=0.5).size == (60, 40)
     assert stylize(make_picture(60, 40), scale=2).size == (60, 40)
     assert seen == [(20, 30, 3), (80, 120, 3)]
-    with pytest.raises(InputError, match="expected at least 16x16 px, found 12x8"):
+    with pytest.raises(
+        InputError, match="scale: expected the network to see 16 px a side to 500 meg"
+    ):
         stylize(make_picture(60, 40), scale=0.2)
 
 
@@ -155,13 +180,38 @@ def test_weights_are_above_zero(text):
 def test_pictures_beyond_the_memory_are_tiled(checkpoint, monkeypatch):
     monkeypatch.setattr("fst.stylizer.ON_DISK", 1000)  # the result grows in a file
     whole = Stylizer(checkpoint, **EXACT)
-    tiles = Stylizer(checkpoint, **EXACT, sample=10**9)
+    tiles = Stylizer(checkpoint, **EXACT, sample=math.inf)
     tiles._memory = 300 * 300 * whole.engine.working_bytes
     picture = make_picture(500, 333)
     tiled = np.asarray(tiles(picture))
     assert np.abs(tiled.astype(int) - np.asarray(whole(picture))).max() <= 1
     photo = torch.rand(3, 400, 300)
     torch.testing.assert_close(tiles(photo), whole(photo), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(3000, 90), (700, 500)])
+def test_the_statistics_of_a_tiled_picture_stay_within_the_memory_too(stylize, monkeypatch, size):
+    seen = []
+
+    def pool(net, tiles, weights, real=fst.tiling._pool_norms):
+        seen.append(sum((t.rows.stop - t.rows.start) ** 2 for t in tiles))
+        return real(net, tiles, weights)
+
+    monkeypatch.setattr("fst.tiling._pool_norms", pool)
+    stylize._memory = 60_000 * stylize.engine.working_bytes
+    assert stylize(make_picture(*size)).size == size
+    assert seen[0] * 4 * stylize.engine.activation_bytes <= 2 * stylize._memory
+
+
+def test_no_room_for_a_huge_result_on_disk_is_no_error(monkeypatch):
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("fst.stylizer.ON_DISK", 10)
+    pixels = np.zeros((20, 20, 3), np.uint8)
+    assert isinstance(_empty(pixels), np.memmap)
+    monkeypatch.setattr("os.posix_fallocate", full)
+    assert not isinstance(_empty(pixels), np.memmap)
 
 
 def test_pictures_within_the_memory_are_not(stylize, monkeypatch):

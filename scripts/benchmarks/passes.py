@@ -28,7 +28,7 @@ import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from unittest import mock
 
@@ -138,13 +138,6 @@ def cold_caches() -> Iterator[None]:
             yield
 
 
-def codes(engines: list[str]) -> AbstractContextManager:
-    """Lets torch.compile generate code for all variants."""
-    return (
-        torch._dynamo.config.patch(recompile_limit=CODES) if "compile" in engines else nullcontext()
-    )
-
-
 def choose_engines(wanted: list[str] | None, device: torch.device) -> list[str]:
     """Those wanted, or all that are installed; their packages imported.
 
@@ -178,7 +171,7 @@ def run(args: Namespace) -> Iterator[list[dict[str, object]]]:
     warn_of_load()
     photo = read_photo(EXAMPLES / "astronaut.jpg").image
     frames = [np.array(fit(photo, *size)) for size in args.sizes]
-    with cold_caches(), codes(engines):
+    with cold_caches():
         everything = [each for net in nets for each in variants_of(net, engines, device)]
         variants = start(everything, frames[0])
         rates = measure_rates(device, args.quick)

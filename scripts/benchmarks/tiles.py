@@ -36,7 +36,7 @@ from fst.stylizer import MEMORY, SAMPLE, Stylizer
 
 ASPECT = 4, 3
 MOSAIC = 4  # photos a side, at most
-HUGE = 1 << 40  # MiB or px: more than there are
+HUGE = 1 << 40  # MiB: more than there are
 LEAST = 64  # MiB, of a budget
 TITLES = "picture", "variant", "seconds", "peak MiB", "against", "PSNR dB", "largest of 255"
 
@@ -91,7 +91,7 @@ class _Comparison:
         self._name, self._pixels, self._args = name, pixels, args
         self._done: dict[str, np.ndarray] = {}
 
-    def row(self, variant: str, memory: int, sample: int, *against: str) -> Iterator[tuple]:
+    def row(self, variant: str, memory: int, sample: float, *against: str) -> Iterator[tuple]:
         """Stylize in one way; a row for each earlier variant to compare with, or for none."""
         args = self._args
         stylizer = Stylizer(
@@ -129,8 +129,8 @@ def compare(name: str, pixels: np.ndarray, args: Namespace) -> Iterator[tuple]:
     for memory in large, small:
         yield from comparison.row(f"sample, {memory} MiB", memory, SAMPLE, "untiled")
     whole = f"whole, {large} MiB"
-    yield from comparison.row(whole, large, HUGE, "untiled")
-    yield from comparison.row(f"whole, {small} MiB", small, HUGE, "untiled", whole)
+    yield from comparison.row(whole, large, math.inf, "untiled")
+    yield from comparison.row(f"whole, {small} MiB", small, math.inf, "untiled", whole)
 
 
 def file_to_file(picture: Image.Image, args: Namespace) -> tuple:
