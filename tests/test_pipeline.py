@@ -134,12 +134,14 @@ def test_decoding_keeps_a_little_ahead(painters, workers):
 
 def test_slow_encoding_holds_up_decoding():
     def during(step, number):
-        if step == "write" and number < 2:
-            time.sleep(0.3)
+        if step == "write" and number < 2:  # both workers
+            both.wait()
+            time.sleep(0.05)  # for what goes on all the same to show
             counts.append(steps.begun["read"])
+            both.wait()
 
-    counts, steps = [], Steps(during)
-    run(steps, 40)
+    both, counts, steps = threading.Barrier(2, timeout=PATIENCE), [], Steps(during)
+    run(steps, 40, workers=2)
     assert max(counts) <= 16
 
 
