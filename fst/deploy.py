@@ -8,7 +8,6 @@
 3. `fold_statistics`: with known statistics an instance norm is a scale and a shift, and both
    disappear into the convolution before it. Each pixel then depends on its receptive field only,
    which is what tiles need (`fst.tiling`).
-
 4. `deploy`: the first convolution takes 8-bit values minus a colour. Both are exact in bf16, which
    [-1, 1] is not, and instance norm removes any constant: minus the picture's mean, a dark or flat
    picture keeps its detail.
@@ -102,6 +101,11 @@ def deploy(net: nn.Module) -> nn.Sequential:
         shift = first.weight.sum((2, 3)) @ (colour - GRAY)
         first.bias = nn.Parameter(first.bias + shift, requires_grad=False)
     return nn.Sequential(net.encoder, net.residual, net.decoder)
+
+
+def mean_colour(batch: Tensor) -> Tensor:
+    """The mean colours of ``(N, 3, H, W)`` in [0, 1] as ``(N, 3, 1, 1)``, whole 8-bit values."""
+    return (255 * batch.mean((2, 3), keepdim=True)).round()
 
 
 def norms(net: nn.Module) -> list[InstanceNorm]:

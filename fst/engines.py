@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fst.deploy import LOOK, deploy
+from fst.deploy import LOOK, deploy, mean_colour
 from fst.errors import InputError
 from fst.images import to_array, to_tensor
 from fst.networks import STRIDE, check_sides
@@ -84,7 +84,7 @@ class Engine(ABC):
         if self._colour is not None:
             colour = self._colour.view(1, 3, 1, 1).expand(len(batch), -1, -1, -1)
         else:
-            colour = (255 * batch[..., ::LOOK, ::LOOK].mean((2, 3), keepdim=True)).round()
+            colour = mean_colour(batch[..., ::LOOK, ::LOOK])
         return self._run(padded, colour)[..., :height, :width]
 
     def stylize(self, pixels: np.ndarray) -> np.ndarray:
@@ -120,8 +120,10 @@ class CompileEngine(EagerEngine):
     name, live = "compile", 7
 
     def _load(self, net: nn.Module) -> None:
+        fresh = not hasattr(self, "_net")
         super()._load(net)
-        self._net.compile(dynamic=True)  # in place
+        if fresh:
+            self._net.compile(dynamic=True)  # in place
 
     def _run(self, batch: Tensor, colour: Tensor) -> Tensor:
         # PyTorch counts the versions of all engines of a thread together, and runs those beyond 8

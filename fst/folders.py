@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fst.controls import LUMA
 from fst.errors import InputError
 from fst.images import (
     SUFFIXES,
@@ -17,6 +18,7 @@ from fst.images import (
     read_photo,
     read_picture,
 )
+from fst.photo import full
 
 
 @dataclass(frozen=True)
@@ -138,9 +140,9 @@ class Masks:
 def _read_mask(path: Path) -> np.ndarray:
     """``(H, W)`` float32 in [0, 1]: how light a picture is; what is transparent counts as black."""
     photo = read_photo(path)
-    full = np.iinfo(photo.pixels.dtype).max
-    gray = photo.pixels @ np.array([0.299, 0.587, 0.114], dtype=np.float32) / full
-    return gray if photo.alpha is None else gray * (photo.alpha / np.float32(full))
+    white = np.float32(full(photo.pixels.dtype))
+    gray = photo.pixels @ LUMA / white
+    return gray if photo.alpha is None else gray * (photo.alpha / white)
 
 
 def read_job(job: Job, masks: Masks | None = None) -> tuple[Photo | Animation, dict[str, Any]]:

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fst.deploy import LOOK, BlockConv, UpsampleConv, deploy
+from fst.deploy import LOOK, BlockConv, UpsampleConv, deploy, mean_colour
 from fst.engines import Engine
 from fst.errors import InputError
 from fst.files import cache_folder, make_folder
+from fst.images import to_tensor
 from fst.networks import STRIDE, InstanceNorm, ResidualBlock, check_sides
 
 # openvino reports its import to its maker; without this package of its own it does not
@@ -48,7 +49,7 @@ class OpenVinoEngine(Engine):
         padded = np.ascontiguousarray(np.pad(pixels, border, mode="reflect"))[None]
         colour = self._colour
         if colour is None:
-            colour = pixels[::LOOK, ::LOOK].mean((0, 1)).round()
+            colour = mean_colour(to_tensor(pixels[::LOOK, ::LOOK])[None])
         colour = np.asarray(colour, np.float32).reshape(1, 3, 1, 1)
         return self._infer([padded, colour], frames=True)[0, :height, :width]
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fst.deploy import GRAY, LOOK, deploy, fold_statistics
+from fst.deploy import GRAY, LOOK, deploy, fold_statistics, mean_colour
 from fst.images import to_tensor
 from fst.networks import STRIDE, InstanceNorm
 from fst.photo import full
@@ -45,33 +45,32 @@ class Tile:
     core_columns: slice
 
 
-def grid(height: int, width: int, side: int, margin: int = MARGIN) -> list[list[Tile]]:
+def grid(height: int, width: int, side: int) -> list[list[Tile]]:
     """Rows of tiles over a picture, windows of at most ``side`` px a side.
 
     Args:
         height: Of the picture, a multiple of 4; the width too.
         width: See ``height``.
         side: More than two margins, a multiple of 4.
-        margin: px around a core that belong to its neighbours, a multiple of 4.
     """
     return [
-        [Tile(rows, columns, core_rows, own) for columns, own in _cut(width, side, margin)]
-        for rows, core_rows in _cut(height, side, margin)
+        [Tile(rows, columns, core_rows, own) for columns, own in _cut(width, side)]
+        for rows, core_rows in _cut(height, side)
     ]
 
 
-def _cut(length: int, side: int, margin: int) -> list[tuple[slice, slice]]:
+def _cut(length: int, side: int) -> list[tuple[slice, slice]]:
     """Windows of equal length over one axis, as few and as short as ``side`` allows."""
     if length <= side:
         return [(slice(0, length), slice(0, length))]
-    inner = length - 2 * margin
-    count = math.ceil(inner / (side - 2 * margin))
+    inner = length - 2 * MARGIN
+    count = math.ceil(inner / (side - 2 * MARGIN))
     step = STRIDE * math.ceil(inner / count / STRIDE)
-    window = step + 2 * margin
+    window = step + 2 * MARGIN
     cuts, done = [], 0
     for k in range(count):
         start = min(k * step, length - window)
-        end = length if k == count - 1 else start + window - margin
+        end = length if k == count - 1 else start + window - MARGIN
         cuts.append((slice(start, start + window), slice(done - start, end - start)))
         done = end
     return cuts
@@ -126,8 +125,7 @@ def fixed(
         device: Where to compute.
         dtype: Of the convolutions; statistics are float32.
     """
-    colour = pixels[::LOOK, ::LOOK].mean((0, 1)) * (255 / full(pixels.dtype))
-    colour = torch.from_numpy(colour).float().round()
+    colour = mean_colour(to_tensor(pixels[::LOOK, ::LOOK])[None]).view(3)
     statistics = measure_statistics(net, pixels, sample, colour, device, dtype)
     return fold_statistics(net, statistics, colour)
 
