@@ -15,7 +15,8 @@ Departures from the papers:
 5. Sizes that are no multiple of 4 are padded by reflection at the right and bottom, and cropped.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from operator import mod
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from torch.nn import functional as F
 from fst.errors import InputError, check_whole
 
 MIN_SIDE = 16  # px: twice what reflection at a quarter of the size needs; smaller is no photo
+WIDENING_NOISE = 0.05  # of a weight's standard deviation: enough for twins to part ways
 STRIDE = 4  # px: two convolutions of stride 2
 
 
@@ -147,3 +149,34 @@ def build_network(name: str, **arguments: Any) -> nn.Module:
         return NETWORKS[name](**arguments)
     except TypeError as error:
         raise InputError(f"network {name!r} does not take {arguments}: {error}") from error
+
+
+def begin_with(net: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Give ``net`` the weights of a network as wide as it, or narrower by a whole factor.
+
+    A wider network computes nearly the same at first (Net2WiderNet, Chen et al., arXiv:1511.05641):
+    channels are repeated, what they feed is divided by their number, and noise tells them apart.
+
+    Raises:
+        InputError: The weights are those of another kind of network, or of a wider one.
+    """
+    own = net.state_dict()
+    fits = own.keys() == weights.keys() and all(
+        own[name].ndim == found.ndim and not any(map(mod, own[name].shape, found.shape))
+        for name, found in weights.items()
+    )
+    if not fits:
+        raise InputError(
+            "init: expected the weights of a network of the same kind, as wide or narrower by a "
+            "whole factor, found others; set network to what init was trained with"
+        )
+    net.load_state_dict({name: _repeat(found, own[name]) for name, found in weights.items()})
+
+
+def _repeat(found: Tensor, wanted: Tensor) -> Tensor:
+    times = [new // old for new, old in zip(wanted.shape, found.shape, strict=True)]
+    repeated = found.repeat(times)
+    if found.ndim == 1:  # of norms, and the last bias
+        return repeated
+    spread = WIDENING_NOISE * found.std() if max(times) > 1 else 0
+    return repeated / times[1] + spread / times[1] * torch.randn_like(repeated)

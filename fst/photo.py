@@ -119,6 +119,13 @@ def resize_shorter(image: Image.Image, side: int) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
+def resize_longer(image: Image.Image, side: int) -> Image.Image:
+    """Scale so that the longer side is ``side`` px; the aspect ratio stays."""
+    scale = side / max(image.size)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    return image.resize(size, Image.Resampling.LANCZOS)
+
+
 def contact_sheet(rows: Iterable[Iterable[Image.Image]], height: int, gap: int = 8) -> Image.Image:
     """Rows of pictures, all scaled to ``height`` px, on white with ``gap`` px between them."""
     scaled = [

@@ -11,24 +11,24 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import hydra
 import pytorch_lightning as pl
-import torch
-from hydra.errors import HydraException
+from composing import config_errors, find_painting, named, public, resolve_precision
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from torch import nn
 
 from fst.callbacks import AtomicCheckpointIO, Release, RunCard
+from fst.checkpoint import find_checkpoint, load_checkpoint
 from fst.data import load_painting
-from fst.errors import InputError, check_whole, one_line_errors
+from fst.errors import InputError, check_whole
 from fst.files import check_folder, make_folder
 from fst.lit_module import StyleModule
+from fst.networks import begin_with
 from fst.runs import config_of, find_resume, resume_step
 
 
@@ -47,9 +47,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
     photos.setup()  # before the loss network, so that a wrong folder is said at once
     loss = instantiate(cfg.loss)
     loss.set_style(painting[None])
-    module = StyleModule(
-        instantiate(cfg.network), loss, instantiate(cfg.optimizer), instantiate(cfg.scheduler)
-    )
+    net = start_from(instantiate(cfg.network), cfg.init)
+    module = StyleModule(net, loss, instantiate(cfg.optimizer), instantiate(cfg.scheduler))
 
     release = Release(run / f"{cfg.style.name}.safetensors", describe(cfg))
     card = RunCard(painting, OmegaConf.to_yaml(cfg), command_line())
@@ -75,6 +74,14 @@ def train(cfg: DictConfig) -> dict[str, float]:
             trainer.validate(module, photos, verbose=False)
     report(trainer, release, cfg)
     return release.metrics
+
+
+def start_from(net: nn.Module, init: str | None) -> nn.Module:
+    """The network with the weights of a release, if one is named, else as it is."""
+    if init is not None:
+        found, _ = load_checkpoint(find_checkpoint(init))
+        begin_with(net, found.state_dict())
+    return net
 
 
 def check_settings(cfg: DictConfig) -> None:
@@ -109,31 +116,6 @@ def check_same_run(cfg: DictConfig, began: DictConfig) -> None:
             )
 
 
-def resolve_precision(precision: str, accelerator: str) -> str:
-    """``auto`` becomes bf16-mixed where the device has bf16 units, else 32-true."""
-    if precision != "auto":
-        return precision
-    if torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda"):
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        fast = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return "bf16-mixed" if fast else "32-true"
-
-
-def find_painting(style: DictConfig) -> Path:
-    """The painting's file; a missing one is named with the page where it can be had."""
-    path = Path(style.image).expanduser()
-    if path.is_file():
-        return path
-    if style.page is None:
-        raise InputError(f"style.image: expected a picture, found no file at {path}")
-    raise InputError(
-        f"painting: expected {style.title} ({style.painter}, {style.year}) at {path}, found "
-        f"no such file; get it from {style.page} and set paths.paintings or FST_PAINTINGS to "
-        "its folder"
-    )
-
-
 def describe(cfg: DictConfig) -> dict[str, Any]:
     """What the release file will say of this run, without any path of this machine."""
     config = OmegaConf.to_container(cfg)
@@ -157,19 +139,10 @@ def describe(cfg: DictConfig) -> dict[str, Any]:
             "precision": config["trainer"]["precision"],
             "gradient_clip_val": config["trainer"]["gradient_clip_val"],
             "seed": config["seed"],
+            "init": config["init"] and Path(config["init"]).stem,
         },
         "licence": licence,
     }
-
-
-def public(node: Mapping[str, Any]) -> dict[str, Any]:
-    """A config node without hydra's own keys."""
-    return {key: value for key, value in node.items() if not key.startswith("_")}
-
-
-def named(node: dict[str, Any]) -> dict[str, Any]:
-    """A config node with the last word of its target as ``name``."""
-    return {"name": node["_target_"].rsplit(".", 1)[-1], **public(node)}
 
 
 def report(trainer: pl.Trainer, release: Release, cfg: DictConfig) -> None:
@@ -205,29 +178,6 @@ def command_line() -> str:
     """The command of this process, without an earlier ckpt_path."""
     words = [word for word in sys.argv[1:] if not word.startswith("ckpt_path=")]
     return shlex.join(["python", "scripts/train.py", *words])
-
-
-def one_line(error: Exception) -> str:
-    """What hydra says in several lines; an InputError inside speaks for itself."""
-    if isinstance(error.__cause__, InputError):
-        return str(error.__cause__)
-    if str(error).startswith("Could not override"):
-        key = str(error).split("'")[1]
-        reason = str(error.__cause__ or error).splitlines()[0]
-        return (
-            f"setting: expected a key of the config, found {key!r} ({reason}); --cfg job shows all"
-        )
-    return " ".join(str(error).split())
-
-
-@contextmanager
-def config_errors() -> Iterator[None]:
-    """End the process with one line on an error of the user's or of hydra's."""
-    with one_line_errors():
-        try:
-            yield
-        except (HydraException, OmegaConfBaseException) as error:
-            raise InputError(one_line(error)) from error
 
 
 @hydra.main(version_base="1.3", config_path="../configs", config_name="train")

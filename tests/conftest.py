@@ -93,6 +93,7 @@ def run_inline(name: str, *args: object, **env: str) -> subprocess.CompletedProc
     with (
         mock.patch.object(sys, "argv", [script, *map(str, args)]),
         mock.patch.dict(os.environ, env),
+        mock.patch.object(sys, "path", [str(ROOT / "scripts"), *sys.path]),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):

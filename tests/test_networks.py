@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from fst.errors import InputError
-from fst.networks import NETWORKS, InstanceNorm, build_network
+from fst.networks import NETWORKS, InstanceNorm, begin_with, build_network
 
 
 @pytest.fixture(params=sorted(NETWORKS))
@@ -77,3 +77,30 @@ def test_unknown_names_and_arguments_are_refused():
         build_network("unet")
     with pytest.raises(InputError, match="network 'transformer' does not take {'depth': 3}"):
         build_network("transformer", depth=3)
+
+
+@torch.no_grad()
+def test_weights_of_the_same_width_are_taken_as_they_are(net):
+    other = build_network("transformer", width=2)
+    begin_with(other, net.state_dict())
+    photo = torch.rand(1, 3, 32, 32)
+    assert torch.equal(other(photo), net(photo))
+
+
+@torch.no_grad()
+def test_a_wider_network_begins_with_the_same_function(net):
+    photo = torch.rand(1, 3, 48, 48)
+    wide, noise = build_network("transformer", width=6), build_network("transformer", width=6)
+    begin_with(wide, net.state_dict())
+    error = (wide(photo) - net(photo)).std()
+    assert error < 0.1 * (noise(photo) - net(photo)).std()
+    first = wide.encoder[0][1].weight  # twins have to differ, or they stay twins
+    assert not torch.equal(first[:2], first[2:4])
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_weights_that_do_not_fit_are_refused(net, width):
+    with pytest.raises(InputError, match="^init: expected the weights of a network of the same"):
+        begin_with(build_network("transformer", width=width), net.state_dict())
+    with pytest.raises(InputError, match="^init"):
+        begin_with(net, {"weight": torch.ones(3)})

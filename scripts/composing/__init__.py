@@ -1,0 +1,96 @@
+"""What the scripts that compose a config share: paintings, config nodes, errors as one line."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from fst.errors import InputError, one_line_errors
+
+
+def find_painting(style: DictConfig) -> Path:
+    """The painting's file; a missing one is named with the page where it can be had."""
+    path = Path(style.image).expanduser()
+    if path.is_file():
+        return path
+    if style.page is None:
+        raise InputError(f"style.image: expected a picture, found no file at {path}")
+    raise InputError(
+        f"painting: expected {style.title} ({style.painter}, {style.year}) at {path}, found "
+        f"no such file; get it from {style.page} and set paths.paintings or FST_PAINTINGS to "
+        "its folder"
+    )
+
+
+def public(node: Mapping[str, Any]) -> dict[str, Any]:
+    """A config node without hydra's own keys."""
+    return {key: value for key, value in node.items() if not key.startswith("_")}
+
+
+def named(node: dict[str, Any]) -> dict[str, Any]:
+    """A config node with the last word of its target as ``name``."""
+    return {"name": node["_target_"].rsplit(".", 1)[-1], **public(node)}
+
+
+def one_line(error: Exception) -> str:
+    """What hydra says in several lines; an InputError inside speaks for itself."""
+    if isinstance(error.__cause__, InputError):
+        return str(error.__cause__)
+    if str(error).startswith("Could not override"):
+        key = str(error).split("'")[1]
+        reason = str(error.__cause__ or error).splitlines()[0]
+        return (
+            f"setting: expected a key of the config, found {key!r} ({reason}); --cfg job shows all"
+        )
+    return " ".join(str(error).split())
+
+
+@contextmanager
+def config_errors() -> Iterator[None]:
+    """End the process with one line on an error of the user's or of hydra's."""
+    with one_line_errors():
+        try:
+            yield
+        except (HydraException, OmegaConfBaseException) as error:
+            raise InputError(one_line(error)) from error
+
+
+def resolve_precision(precision: str, accelerator: str) -> str:
+    """``auto`` becomes bf16-mixed where the device has bf16 units, else 32-true."""
+    if precision != "auto":
+        return precision
+    if torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda"):
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return "bf16-mixed" if fast else "32-true"
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` is the first GPU, else the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"device: expected auto, cpu or a GPU of this machine, found {name!r} ({reason})"
+        ) from error
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The context of ``precision``: ``32-true``, ``bf16-mixed`` or ``auto``.
+
+    Raises:
+        InputError: Another precision.
+    """
+    found = resolve_precision(precision, "cpu" if device.type == "cpu" else "gpu")
+    if found not in ("32-true", "bf16-mixed"):
+        raise InputError(f"precision: expected auto, 32-true or bf16-mixed, found {precision!r}")
+    return torch.autocast(device.type, torch.bfloat16, enabled=found == "bf16-mixed")

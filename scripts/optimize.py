@@ -1,0 +1,133 @@
+"""Repaint one photo by Gatys' method: minutes instead of milliseconds, and no network to train.
+
+python scripts/optimize.py photo=PHOTO.jpg style=starry_night
+python scripts/optimize.py photo=PHOTO.jpg style.name=mine style.image=PAINTING.jpg size=1024
+
+Ctrl-C keeps the picture as far as it is.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import hydra
+import torch
+from composing import autocast, config_errors, find_painting, pick_device
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from fst.data import load_painting
+from fst.errors import InputError, check_whole
+from fst.files import check_folder
+from fst.gatys import OPTIMIZERS, STARTS, Iteration, coarse_to_fine, planned
+from fst.images import (
+    Photo,
+    check_output,
+    flatten,
+    read_photo,
+    resize_longer,
+    save_picture,
+    to_array,
+    to_tensor,
+)
+
+SHOWN = ("total", "style", "content")  # beside the progress bar
+
+
+def optimize(cfg: DictConfig) -> Iteration:
+    """Optimise one picture; gives its last state."""
+    check_settings(cfg)
+    output = Path(cfg.output)
+    check_folder(output.parent)
+    device = pick_device(cfg.device)
+    photo = to_tensor(resize_longer(flatten(read_photo(cfg.photo)), cfg.size))[None].to(device)
+    painting = load_painting(find_painting(cfg.style), cfg.style.size)[None].to(device)
+    loss = instantiate(cfg.loss).to(device, memory_format=torch.channels_last)
+    states = coarse_to_fine(
+        photo,
+        painting,
+        loss,
+        cfg.iterations,
+        start=cfg.start,
+        optimizer=cfg.method,
+        line_search=cfg.line_search,
+        lr=cfg.lr,
+        seed=cfg.seed,
+    )
+    state = None
+    try:
+        with autocast(device, cfg.precision), closing(states):
+            for state in watched(states, cfg):  # noqa: B007 - the last one is wanted
+                pass
+    except KeyboardInterrupt as stop:
+        if state is None:
+            raise InputError("interrupted before the first iteration; nothing to save") from stop
+        save(state, output)
+        raise InputError(f"interrupted; saved as far as it was: {output} ({said(state)})") from stop
+    save(state, output)
+    print(f"{output}: {said(state)}, {state.seconds / 60:.1f} minutes at the last scale")
+    return state
+
+
+def watched(states: Iterator[tuple[int, Iteration]], cfg: DictConfig) -> Iterator[Iteration]:
+    """The states as they come, with progress bar, pictures on the way and TensorBoard's curves."""
+    output = Path(cfg.output)
+    writer = SummaryWriter(output.with_suffix("")) if cfg.tensorboard else None
+    total = planned(cfg.size, cfg.iterations)
+    with tqdm(total=total, unit="it", disable=None) as bar:
+        for side, state in states:
+            bar.set_description(f"{side} px", refresh=False)
+            bar.set_postfix({name: f"{state.terms[name]:.4g}" for name in SHOWN}, refresh=False)
+            bar.update(state.number > 0)
+            due = cfg.save_every and state.number and state.number % cfg.save_every == 0
+            if due:
+                save(state, output.with_stem(f"{output.stem}-{side}px-{state.number:04d}"))
+            if writer:
+                for name, value in state.terms.items():
+                    writer.add_scalar(f"{side}px/{name}", value, state.number)
+                if due:
+                    writer.add_image(f"{side}px", state.picture[0], state.number)
+            yield state
+    if writer:
+        writer.close()
+
+
+def save(state: Iteration, path: Path) -> None:
+    save_picture(Photo(to_array(state.picture[0])), path)
+
+
+def said(state: Iteration) -> str:
+    terms = "  ".join(f"{name} {state.terms[name]:.4g}" for name in SHOWN)
+    return f"iteration {state.number}: {terms}"
+
+
+def check_settings(cfg: DictConfig) -> None:
+    """Raise an InputError for what would fail later."""
+    check_whole("size", cfg.size, 64)
+    check_whole("iterations", cfg.iterations, 1)
+    check_whole("save_every", cfg.save_every, 0)
+    check_output(Path(cfg.output))
+    for name, choices in (("start", STARTS), ("method", OPTIMIZERS)):
+        if cfg[name] not in choices:
+            raise InputError(f"{name}: expected one of {', '.join(choices)}, found {cfg[name]!r}")
+    if cfg.lr is not None and not (isinstance(cfg.lr, int | float) and cfg.lr > 0):
+        raise InputError(f"lr: expected a number above 0, found {cfg.lr!r}")
+
+
+@hydra.main(version_base="1.3", config_path="../configs", config_name="optimize")
+def run_hydra(cfg: DictConfig) -> None:
+    with config_errors():
+        optimize(cfg)
+
+
+def main() -> None:
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra's own report takes six lines
+    with config_errors():
+        run_hydra()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""scripts/evaluate.py as a user runs it, on a small random loss network."""
+
+import json
+
+import pytest
+import torch
+from conftest import error_line, make_painting, make_picture, run_inline
+from PIL import Image
+from test_end_to_end import RANDOM
+
+import fst.traces
+from fst.checkpoint import load_checkpoint, save_checkpoint
+from fst.networks import build_network
+from fst.traces import Protocol
+
+LAYERS = "relu1_1", "relu2_1"
+
+
+@pytest.fixture
+def style(tmp_path):
+    """A release file, and the folder with its painting."""
+    make_painting(tmp_path / "mine.jpg")
+    card = {
+        "network": {"name": "transformer", "arguments": {"width": 4}},
+        "style": {"name": "mine", "file": "mine.jpg", "size": 64, "page": None},
+        "loss": {
+            "extractor": {"name": "VGGFeatures", "arch": "vgg19"},
+            "normalization": "relative",
+            "content": {"relu3_1": 1},
+            "style": {layer: 0.5 for layer in LAYERS},
+            "content_weight": 1,
+            "style_weight": 5,
+            "tv_weight": 0.1,
+        },
+    }
+    torch.manual_seed(0)
+    save_checkpoint(tmp_path / "mine.safetensors", build_network("transformer", width=4), card)
+    return tmp_path / "mine.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    quick = {
+        "johnson": Protocol(start="noise", line_search=False, least=1, most=8),
+        "strict": Protocol(start="photo", line_search=True, least=3, most=8),
+    }
+    for name, protocol in quick.items():
+        monkeypatch.setitem(fst.traces.PROTOCOLS, name, protocol)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for k in range(3):
+        make_picture(200, 150 + 10 * k, seed=k).save(tmp_path / "photos" / f"{k}.png")
+    return tmp_path / "photos"
+
+
+def arguments(style, photos, *more):
+    return [
+        f"checkpoint={style}", f"photos={photos}", f"paths.paintings={style.parent}", RANDOM[0],
+        "loss/extractor@gatys5.extractor=random", "loss/extractor@extractors.vgg19=random",
+        f"output={style.parent}/out", f"traces={style.parent}/traces", "size=128", "count=2",
+        "gatys5_size=160", "precision=32-true", *more,
+    ]  # fmt: skip
+
+
+def evaluated(style, photos, *more):
+    result = run_inline("evaluate", *arguments(style, photos, *more))
+    assert result.returncode == 0, result.stderr
+    return result, json.loads((style.parent / "out" / "mine.json").read_text())
+
+
+def test_a_table_figures_and_a_contact_sheet(style, photos):
+    result, figures = evaluated(style, photos)
+    head, _, row = result.stdout.strip().splitlines()
+    assert head.startswith("| style | objective | style | content | johnson (range) |")
+    assert row.startswith("| mine | ")
+    assert row.count("|") == head.count("|")
+    assert figures["photos"] == {"count": 2, "size": 128, "names": ["0.png", "1.png"]}
+    assert {"total", "content", "style", "tv", "style_relu2_1"} <= figures["loss"].keys()
+    for name in ("johnson", "strict"):
+        found = figures["equivalents"][name]
+        assert (
+            0 <= found["min"] <= found["q1"] <= found["median"] <= found["q3"] <= found["max"] <= 8
+        )
+        assert len(found["by_photo"]) == 2
+    assert set(figures["gatys5"]) == {"size", "style", "content"}
+    for measure in ("border", "checkerboard", "spots"):
+        assert list(figures["artefacts"][measure]) == [
+            "photo", "network", "reference_johnson", "reference_strict",
+        ]  # fmt: skip
+    assert set(figures["stability"]) == {"shift_db", "noise_db"}
+    assert set(figures["seconds"]) == {"network", "johnson", "strict"}
+    with Image.open(style.parent / "out" / "mine.jpg") as sheet:
+        assert sheet.size == (4 * (128 + 8) + 8, 2 * (128 + 8) + 8)
+
+
+def test_the_objective_is_the_loss_of_the_card(style, photos):
+    _, figures = evaluated(style, photos, "protocols=[]")
+    loss = figures["loss"]
+    weighted = loss["content"] + 5 * loss["style"] + 0.1 * loss["tv"]
+    assert loss["total"] == pytest.approx(weighted, rel=1e-3)
+
+
+def test_a_second_evaluation_gives_the_same_figures(style, photos):
+    _, first = evaluated(style, photos)
+    _, second = evaluated(style, photos)
+    first.pop("seconds"), second.pop("seconds")
+    assert first == second
+
+
+def test_figures_go_into_the_release_file_and_weights_stay(style, photos):
+    before, _ = load_checkpoint(style)
+    _, figures = evaluated(style, photos, "protocols=[]", "update_card=true")
+    after, card = load_checkpoint(style)
+    assert card["evaluation"] == figures
+    assert card["style"]["name"] == "mine"
+    for name, tensor in before.state_dict().items():
+        assert torch.equal(tensor, after.state_dict()[name])
+
+
+def test_without_being_asked_the_release_file_is_left_alone(style, photos):
+    before = style.read_bytes()
+    evaluated(style, photos, "protocols=[]")
+    assert style.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("checkpoint=monalisa", "style: expected one of"),
+        ("photos={tmp}/nosuch", "nosuch: expected a folder of pictures"),
+        ("paths.paintings={tmp}/no", "style.image: expected a picture, found no file at"),
+        ("protocols=[gatys]", "protocols: expected some of johnson, strict, found 'gatys'"),
+        ("count=0", "count: expected a whole number from 1 up, found 0"),
+        ("size=64", "size: expected a whole number from 128 up, found 64"),
+        ("device=abacus", "device: expected auto, cpu or a GPU"),
+    ],
+)
+def test_bad_settings(override, said, style, photos, tmp_path):
+    args = arguments(style, photos, override.format(tmp=tmp_path))
+    assert said in error_line(run_inline("evaluate", *args))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_photos(style, photos, tmp_path):
+    (tmp_path / "empty").mkdir()
+    args = arguments(style, tmp_path / "empty")
+    assert "expected" in error_line(run_inline("evaluate", *args))

@@ -1,0 +1,114 @@
+"""scripts/optimize.py as a user runs it: results, interruptions, and one line for bad input."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT, error_line, make_picture, run_inline
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from test_end_to_end import RANDOM
+
+
+def arguments(photo, painting, output, *more):
+    return [
+        f"photo={photo}", "style.name=mine", f"style.image={painting}", "style.size=64",
+        *RANDOM, f"output={output}", "size=64", "iterations=4", *more,
+    ]  # fmt: skip
+
+
+def size_of(path):
+    with Image.open(path) as picture:
+        return picture.size
+
+
+def test_a_picture_and_what_it_took(photo, painting, tmp_path):
+    out = tmp_path / "new" / "out.png"
+    result = run_inline("optimize", *arguments(photo, painting, out, "save_every=2"))
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"out.png: iteration 4: total \S+  style \S+  content \S+, ", result.stdout)
+    assert size_of(out) == (64, 50)
+    assert sorted(path.name for path in out.parent.iterdir()) == [
+        "out-64px-0002.png", "out-64px-0004.png", "out.png",
+    ]  # fmt: skip
+
+
+def test_large_pictures_go_from_coarse_to_fine(photo, painting, tmp_path):
+    out = tmp_path / "out.jpg"
+    more = ["size=600", "iterations=2", "save_every=1", "start=blank", "method=adam"]
+    result = run_inline("optimize", *arguments(photo, painting, out, *more))
+    assert result.returncode == 0, result.stderr
+    assert size_of(out) == (600, 467)
+    names = sorted(path.name for path in tmp_path.glob("out-*"))
+    assert names == ["out-300px-0001.jpg", "out-300px-0002.jpg", "out-600px-0001.jpg"]
+
+
+def test_tensorboard_has_the_terms(photo, painting, tmp_path):
+    out = tmp_path / "out.png"
+    more = ["tensorboard=true", "line_search=false", "start=noise"]
+    assert run_inline("optimize", *arguments(photo, painting, out, *more)).returncode == 0
+    events = EventAccumulator(str(tmp_path / "out"))
+    events.Reload()
+    assert "64px/total" in events.Tags()["scalars"]
+    totals = [event.value for event in events.Scalars("64px/total")]
+    assert len(totals) == 5
+    assert totals[-1] < totals[0]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to another process")
+def test_ctrl_c_keeps_the_picture(photo, painting, tmp_path):
+    out = tmp_path / "out.png"
+    command = [sys.executable, str(ROOT / "scripts" / "optimize.py")]
+    command += arguments(photo, painting, out, "iterations=1000000", "save_every=3")
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("out-64px-*.png")):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert re.search(
+        r"^error: interrupted; saved as far as it was: \S+out\.png \(iteration \d+", err, re.M
+    )
+    assert "Traceback" not in err
+    assert size_of(out) == (64, 50)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("start=sky", "start: expected one of photo, noise, blank, found 'sky'"),
+        ("method=sgd", "method: expected one of lbfgs, adam, found 'sgd'"),
+        ("iterations=0", "iterations: expected a whole number from 1 up, found 0"),
+        ("size=10", "size: expected a whole number from 64 up, found 10"),
+        ("lr=-1", "lr: expected a number above 0, found -1"),
+        ("precision=16", "precision: expected auto, 32-true or bf16-mixed, found 16"),
+        ("device=abacus", "device: expected auto, cpu or a GPU of this machine, found 'abacus'"),
+        ("photo={tmp}/no.jpg", "no.jpg: expected a picture"),
+        ("output={tmp}/out.txt", "out.txt"),
+        ("iterationz=3", "expected a key of the config, found 'iterationz'"),
+    ],
+)
+def test_bad_settings(override, said, photo, painting, tmp_path):
+    args = arguments(photo, painting, tmp_path / "out.png", override.format(tmp=tmp_path))
+    assert said in error_line(run_inline("optimize", *args))
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_the_photo_is_required(painting, tmp_path):
+    make_picture(80, 70).save(tmp_path / "a.png")
+    args = arguments(tmp_path / "a.png", painting, tmp_path / "out.png")[1:]
+    assert "Missing mandatory value: photo" in error_line(run_inline("optimize", *args))
