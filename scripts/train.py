@@ -18,6 +18,8 @@ from typing import Any
 import hydra
 import pytorch_lightning as pl
 from composing import config_errors, find_painting, named, public, resolve_precision
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -32,8 +34,8 @@ from fst.networks import begin_with
 from fst.runs import config_of, find_resume, resume_step
 
 
-def train(cfg: DictConfig) -> dict[str, float]:
-    """Run one composed experiment; gives the final metrics on the held-out photos."""
+def train(cfg: DictConfig) -> Path:
+    """Run one composed experiment; gives the release file with its last weights."""
     check_settings(cfg)
     checkpoint = go_on(cfg) if cfg.ckpt_path is not None else None
     cfg.trainer.precision = resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)
@@ -73,7 +75,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
         if release.step != trainer.global_step:  # the last steps were no whole interval
             trainer.validate(module, photos, verbose=False)
     report(trainer, release, cfg)
-    return release.metrics
+    return release.written
 
 
 def start_from(net: nn.Module, init: str | None) -> nn.Module:
@@ -181,9 +183,12 @@ def command_line() -> str:
 
 
 @hydra.main(version_base="1.3", config_path="../configs", config_name="train")
-def run_hydra(cfg: DictConfig) -> None:
+def run_hydra(cfg: DictConfig) -> Path:
     with config_errors():  # here too: hydra would put a line of its own before the error's
-        train(cfg)
+        job = HydraConfig.get()
+        if job.mode == RunMode.MULTIRUN:  # all begin at the same second, says hydra's clock
+            cfg.paths.run += f"_{job.job.num}"
+        return train(cfg)
 
 
 def main() -> None:

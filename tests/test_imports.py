@@ -10,7 +10,18 @@ TRAINING = ("torchvision", "pytorch_lightning", "lightning", "hydra", "omegaconf
 OPTIONAL = ("onnx", "onnxruntime", "onnxscript", "openvino", "pillow_heif", "pyvips")
 HEAVY = (*TRAINING, *OPTIONAL)  # torch imports tqdm by itself
 # what only training needs, and the engine that imports its package
-OTHER = ("callbacks", "data", "gatys", "metrics", "traces", "lit_module", "losses", "runs", "vgg", "openvino_engine")
+OTHER = (
+    "callbacks",
+    "data",
+    "gatys",
+    "metrics",
+    "traces",
+    "lit_module",
+    "losses",
+    "runs",
+    "vgg",
+    "openvino_engine",
+)
 LIGHT = sorted({path.stem for path in (ROOT / "fst").glob("[a-z]*.py")} - set(OTHER))
 
 

@@ -1,0 +1,134 @@
+"""Draw the gallery from the shipped styles and the bundled photos.
+
+python scripts/gallery.py
+
+Writes docs/gallery.md with one sheet a style (every bundled photo, four strengths, strokes at three
+scales), and docs/contact_sheet.jpg with one photo in every style.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+from tqdm import tqdm
+
+from fst.checkpoint import shipped_styles
+from fst.errors import InputError, one_line_errors
+from fst.files import atomic_path
+from fst.images import Photo, find_images, flatten, read_photo, save_picture
+from fst.stylizer import Stylizer
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+STRENGTHS, SCALES = (0.25, 0.5, 0.75, 1), (0.5, 1, 2)
+ROW, GAP, CAPTION, TEXT = 300, 8, 26, 16  # px
+ACROSS = 4  # pictures a row of the contact sheet
+QUALITY = 80
+WIDE = "-w32"  # names of the wide networks' files; each has a narrow one of the same style
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("-o", "--output", type=Path, default=Path("docs"), help="a folder")
+    parser.add_argument("--photos", type=Path, default=EXAMPLES, help="a folder of photos")
+    parser.add_argument("--styles", nargs="+", help="shipped styles; default: all")
+    return parser.parse_args()
+
+
+def captioned(rows: list[list[tuple[str, Image.Image]]]) -> Image.Image:
+    """Rows of pictures of ``ROW`` px height, each with its caption above it, on white."""
+    font = ImageFont.load_default(TEXT)
+    scaled = [
+        [
+            (text, image.resize((round(image.width * ROW / image.height), ROW)))
+            for text, image in row
+        ]
+        for row in rows
+    ]
+    width = max(sum(image.width + GAP for _, image in row) for row in scaled) + GAP
+    step = CAPTION + ROW + GAP
+    sheet = Image.new("RGB", (width, step * len(scaled) + GAP), "white")
+    draw = ImageDraw.Draw(sheet)
+    for number, row in enumerate(scaled):
+        left = GAP
+        for text, image in row:
+            draw.text((left, number * step + GAP), text, fill="black", font=font)
+            sheet.paste(image, (left, number * step + GAP + CAPTION - 4))
+            left += image.width + GAP
+    return sheet
+
+
+def style_sheet(stylize: Stylizer, photos: list[tuple[str, Image.Image]]) -> Image.Image:
+    """Every photo, then the first one in several strengths and with strokes of several sizes."""
+    first = photos[0][1]
+    everything = [(name, stylize(photo)) for name, photo in photos]
+    strengths = [(f"--strength {s:g}", stylize(first, strength=s)) for s in STRENGTHS]
+    scales = [(f"--scale {s:g}", stylize(first, scale=s)) for s in SCALES]
+    return captioned([everything, strengths, scales])
+
+
+def chapter(style: str, card: dict[str, Any], wide: bool) -> str:
+    """The style's part of gallery.md."""
+    painting = card["style"]
+    found = card.get("evaluation")
+    lines = [
+        f"## {style}",
+        "",
+        f"[{painting['title']}]({painting['page']}), {painting['painter']}, {painting['year']} "
+        f"({painting['licence']}).",
+    ]
+    if wide:
+        lines[-1] += f" Also as `{style}{WIDE}`, a network of width 32."
+    if found:
+        lines += ["", measured(found)]
+    return "\n".join([*lines, "", f"![{style}](gallery/{style}.jpg)", ""])
+
+
+def measured(found: dict[str, Any]) -> str:
+    worth = " and ".join(
+        f"{figures['median']:.0f} ({name})" for name, figures in found["equivalents"].items()
+    )
+    text = f"One pass is worth {worth} iterations of Gatys' method; " if worth else ""
+    distances = found["gatys5"]
+    return (
+        f"{text}gatys5 style {distances['style']:.3f}, content {distances['content']:.2f} "
+        f"at {distances['size']} px."
+    )
+
+
+def draw(styles: list[str], photos: list[Path], output: Path) -> None:
+    """Write the sheets and gallery.md."""
+    pictures = [(path.stem, flatten(read_photo(path))) for path in photos]
+    narrow = [style for style in styles if not style.endswith(WIDE)]
+    tiles, chapters = [(pictures[0][0], pictures[0][1])], []
+    for style in tqdm(narrow, unit="style", disable=None):
+        stylize = Stylizer(style)
+        sheet = style_sheet(stylize, pictures)
+        save_picture(Photo.from_image(sheet), output / "gallery" / f"{style}.jpg", quality=QUALITY)
+        tiles.append((style, stylize(pictures[0][1])))
+        chapters.append(chapter(style, stylize.cards[0], f"{style}{WIDE}" in styles))
+    rows = [tiles[k : k + ACROSS] for k in range(0, len(tiles), ACROSS)]
+    save_picture(Photo.from_image(captioned(rows)), output / "contact_sheet.jpg", quality=QUALITY)
+    head = (
+        "# Gallery\n\nEvery shipped style on the bundled photos, at four strengths and with "
+        "strokes of three sizes.\nMade by `make gallery`.\n"
+    )
+    with atomic_path(output / "gallery.md") as temporary:
+        temporary.write_text("\n".join([head, *chapters]), encoding="utf-8")
+
+
+def main() -> None:
+    args = parse_args()
+    with one_line_errors():
+        photos, styles = find_images(args.photos), args.styles or shipped_styles()
+        if not photos or not styles:
+            missing = "photos in it" if not photos else "styles to repaint it with"
+            raise InputError(f"{args.photos}: expected {missing}, found none")
+        draw(styles, photos, args.output)
+    print(args.output / "gallery.md")
+
+
+if __name__ == "__main__":
+    main()
