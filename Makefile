@@ -5,7 +5,7 @@ BIN := .venv/bin
 # In a process of their own: training after torch.compile and the other engines crashes PyTorch.
 TRAINING := $(patsubst %,tests/test_%.py,callbacks data end_to_end lit_module losses scripts vgg)
 
-.PHONY: quickstart test clean
+.PHONY: quickstart test gallery clean
 
 quickstart: .venv/.installed  ## repaint the bundled photos with every shipped style
 	$(BIN)/python scripts/quickstart.py
@@ -15,6 +15,10 @@ test: .venv/.installed  ## lint, formatting and all tests
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest $(TRAINING)
 	$(BIN)/python -m pytest $(TRAINING:%=--ignore=%)
+
+gallery: .venv/.installed  ## redraw the pictures and tables of the documents from the checkpoints
+	$(BIN)/python scripts/gallery.py
+	$(BIN)/python scripts/controls_sheet.py
 
 # Touched only after a whole installation: an interrupted one is done again.
 .venv/.installed: pyproject.toml

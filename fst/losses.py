@@ -16,6 +16,7 @@ Losses are float32 whatever the precision of the images and features.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,17 +24,49 @@ from torch import Tensor, nn
 from fst.errors import InputError
 
 NORMALIZATIONS = ("relative", "johnson2016")
+PIECE = 256  # positions: a product of so many loses little by its rounding to bfloat16
+
+
+class _Gram(torch.autograd.Function):
+    """The Gram matrix with a gradient of one matrix product, where autograd takes two."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor) -> Tensor:
+        channels = features.shape[1]
+        flat = features.permute(0, 2, 3, 1).flatten(1, 2)  # (N, H W, C): a view of channels-last
+        ctx.save_for_backward(flat)
+        ctx.shape = features.shape
+        count, area = flat.shape[:2]
+        if flat.dtype != torch.bfloat16:
+            return flat.mT @ flat / area
+        # products of bf16 are summed in float32 but come back in bf16: take them from short
+        # pieces, and sum these in float32
+        whole = area // PIECE * PIECE
+        pieces = flat[:, :whole].unflatten(1, (-1, PIECE)).flatten(0, 1)  # (N pieces, PIECE, C)
+        total = (pieces.mT @ pieces).float().unflatten(0, (count, -1)).sum(1)
+        rest = flat[:, whole:].float()
+        return (total + rest.mT @ rest).view(count, channels, channels) / area
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (flat,) = ctx.saved_tensors
+        count, channels, height, width = ctx.shape
+        symmetric = (gradient + gradient.mT) / flat.shape[1]
+        found = flat @ symmetric.to(flat.dtype)
+        return found.view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
 def gram_matrix(features: Tensor) -> Tensor:
     """Channel correlations of ``(N, C, H, W)`` features, averaged over positions: ``(N, C, C)``.
 
+    Float32 from features of float32, bfloat16 or float16 (converted first: it would overflow). From
+    bfloat16 its entries are within a few thousandths.
+
     >>> gram_matrix(torch.ones(1, 2, 3, 3))
     tensor([[[1., 1.],
              [1., 1.]]])
     """
-    flat = features.float().flatten(2)  # (N, C, H W)
-    return flat @ flat.mT / flat.shape[2]
+    return _Gram.apply(features.float() if features.dtype == torch.float16 else features)
 
 
 def style_distance(gram: Tensor, target: Tensor, normalization: str = "relative") -> Tensor:

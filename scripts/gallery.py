@@ -3,7 +3,8 @@
 python scripts/gallery.py
 
 Writes docs/gallery.md with one sheet a style (every bundled photo, four strengths, strokes at three
-scales), and docs/contact_sheet.jpg with one photo in every style.
+scales), docs/contact_sheet.jpg with one photo in every style, and the table in checkpoints/README.md
+of what the release files say of themselves.
 """
 
 import argparse
@@ -13,17 +14,23 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
-from fst.checkpoint import shipped_styles
+from fst.checkpoint import find_checkpoint, load_checkpoint, shipped_styles
 from fst.errors import InputError, one_line_errors
 from fst.files import atomic_path
 from fst.images import Photo, find_images, flatten, read_photo, save_picture
 from fst.stylizer import Stylizer
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
 STRENGTHS, SCALES = (0.25, 0.5, 0.75, 1), (0.5, 1, 2)
 ROW, GAP, CAPTION, TEXT = 300, 8, 26, 16  # px
 ACROSS = 4  # pictures a row of the contact sheet
 QUALITY = 80
+MARK = "<!-- table: scripts/gallery.py -->"  # before and after it
+COLUMNS = (
+    "style", "painting", "width", "steps", "minutes", "johnson", "strict", "gatys5 style",
+    "gatys5 content", "MB",
+)  # fmt: skip
 WIDE = "-w32"  # names of the wide networks' files; each has a narrow one of the same style
 
 
@@ -33,6 +40,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("-o", "--output", type=Path, default=Path("docs"), help="a folder")
     parser.add_argument("--photos", type=Path, default=EXAMPLES, help="a folder of photos")
+    parser.add_argument(
+        "--table", type=Path, default=ROOT / "checkpoints/README.md", help="file with the table"
+    )
     parser.add_argument("--styles", nargs="+", help="shipped styles; default: all")
     return parser.parse_args()
 
@@ -98,6 +108,47 @@ def measured(found: dict[str, Any]) -> str:
     )
 
 
+def table(styles: list[str]) -> str:
+    """One row a release file, from its card; a dash where it says nothing."""
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
+    for style in styles:
+        path = find_checkpoint(style)
+        _, card = load_checkpoint(path)
+        painting, training = card["style"], card["training"]
+        found = card.get("evaluation", {"equivalents": {}, "gatys5": {}})
+        cells = [
+            f"`{style}`",
+            f"[{painting['title']}]({painting['page']}), {painting['painter']}, {painting['year']}",
+            card["network"]["arguments"]["width"],
+            f"{training['steps']:,}",
+            round(training["seconds"] / 60),
+            *(worth(found["equivalents"].get(name)) for name in ("johnson", "strict")),
+            *(found["gatys5"].get(name, "-") for name in ("style", "content")),
+            f"{path.stat().st_size / 1e6:.2f}",
+        ]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+def worth(figures: dict[str, float] | None) -> str:
+    """Median and range of equivalent iterations."""
+    if figures is None:
+        return "-"
+    return f"{figures['median']:.0f} ({figures['min']:.0f} to {figures['max']:.0f})"
+
+
+def put_table(path: Path, styles: list[str]) -> None:
+    """Replace what stands between the marks of a Markdown file."""
+    parts = path.read_text(encoding="utf-8").split(MARK)
+    if len(parts) != 3:
+        raise InputError(
+            f"{path}: expected {MARK} before and after the table, found {len(parts) - 1}"
+        )
+    parts[1] = f"\n{table(styles)}\n"
+    with atomic_path(path) as temporary:
+        temporary.write_text(MARK.join(parts), encoding="utf-8")
+
+
 def draw(styles: list[str], photos: list[Path], output: Path) -> None:
     """Write the sheets and gallery.md."""
     pictures = [(path.stem, flatten(read_photo(path))) for path in photos]
@@ -126,6 +177,7 @@ def main() -> None:
         if not photos or not styles:
             missing = "photos in it" if not photos else "styles to repaint it with"
             raise InputError(f"{args.photos}: expected {missing}, found none")
+        put_table(args.table, styles)
         draw(styles, photos, args.output)
     print(args.output / "gallery.md")
 

@@ -25,5 +25,5 @@ class RandomFeatures(nn.Module):
             for name in layers or self.layers:
                 if name.startswith(f"relu{block}_"):
                     found[name] = x
-            x = F.avg_pool2d(x, 2)
+            x = F.avg_pool2d(x, 2) if min(x.shape[2:]) > 1 else x
         return found

@@ -119,6 +119,29 @@ def test_presets_say_how_long_they_take_and_what_to_expect():
         assert re.search(r"minutes|seconds|hours", header), path
 
 
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [("evaluate", ["checkpoint=a", "photos=b"]), ("optimize", ["style=udnie", "photo=b.jpg"])],
+)
+def test_the_other_scripts_compose_and_name_real_objects(name, given):
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        cfg = compose(name, overrides=given)
+    found = list(targets(OmegaConf.to_container(cfg, resolve=True)))
+    assert len(found) >= 2
+    for node in found:
+        parameters = inspect.signature(hydra.utils.get_object(node["_target_"])).parameters
+        assert {key for key in node if not key.startswith("_")} <= set(parameters)
+
+
+def test_the_gatys5_measure_is_that_of_its_name():
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        gatys5 = compose("evaluate", overrides=["checkpoint=a", "photos=b"]).gatys5
+    assert dict(gatys5.style) == {f"relu{block}_1": 0.2 for block in range(1, 6)}
+    assert dict(gatys5.content) == {"relu4_2": 1}
+    assert gatys5.extractor.arch == "vgg19"
+    assert gatys5.normalization == "relative"
+
+
 def test_the_script_shows_its_config():
     result = run_script("train", "style=starry_night", "data.root=photos", "--cfg", "job")
     assert result.returncode == 0, result.stderr

@@ -136,3 +136,29 @@ def test_misuse_is_refused():
         make_loss()(torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32))
     with pytest.raises(InputError, match="painting: expected finite style features, found NaN"):
         make_loss().set_style(torch.full((1, 3, 40, 48), torch.nan))
+
+
+def test_gram_matrix_has_the_right_gradient():
+    features = torch.randn(2, 3, 4, 5, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(gram_matrix, (features,))
+
+
+@pytest.mark.parametrize("size", [(7, 9), (16, 16), (40, 33)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_gram_matrix_of_bfloat16_is_within_its_rounding(size, layout):
+    generator = torch.Generator().manual_seed(0)
+    features = torch.rand(2, 8, *size, generator=generator).bfloat16().to(memory_format=layout)
+    features.requires_grad_()
+    exact = features.detach().float().requires_grad_()
+    gram, expected = gram_matrix(features), gram_matrix(exact)
+    assert gram.dtype == torch.float32
+    torch.testing.assert_close(gram, expected, rtol=5e-3, atol=0)
+    weight = torch.rand(2, 8, 8, generator=generator)
+    (gram * weight).sum().backward()
+    (expected * weight).sum().backward()
+    torch.testing.assert_close(features.grad.float(), exact.grad, rtol=2e-2, atol=1e-4)
+
+
+def test_gram_matrix_of_large_float16_does_not_overflow():
+    features = torch.full((1, 2, 8, 8), 300.0, dtype=torch.float16)
+    assert gram_matrix(features).tolist() == [[[90_000.0] * 2] * 2]

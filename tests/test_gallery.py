@@ -1,0 +1,54 @@
+"""The gallery is drawn by one command, and the one in docs/ is of today's styles."""
+
+import shutil
+
+import pytest
+from conftest import ROOT, error_line, run_inline
+from PIL import Image
+
+from fst.checkpoint import load_checkpoint, shipped_styles
+
+NARROW = [style for style in shipped_styles() if not style.endswith("-w32")]
+
+
+def test_a_sheet_a_style_one_of_all_and_the_table(tmp_path):
+    table, style = tmp_path / "table.md", NARROW[0]
+    shutil.copy(ROOT / "checkpoints/README.md", table)
+    result = run_inline("gallery", "-o", tmp_path, "--table", table, "--styles", style)
+    assert result.returncode == 0, result.stderr
+    text = (tmp_path / "gallery.md").read_text()
+    assert f"## {style}" in text
+    assert f"![{style}](gallery/{style}.jpg)" in text
+    for name in (f"gallery/{style}", "contact_sheet"):
+        with Image.open(tmp_path / f"{name}.jpg") as sheet:
+            assert min(sheet.size) > 300
+    rows = [line for line in table.read_text().splitlines() if line.startswith("| `")]
+    assert [row.split("`")[1] for row in rows] == [style]
+
+
+def test_a_table_without_its_marks_is_refused(tmp_path):
+    (tmp_path / "table.md").write_text("nothing")
+    args = ["-o", tmp_path, "--table", tmp_path / "table.md"]
+    assert "before and after the table" in error_line(run_inline("gallery", *args))
+    assert [path.name for path in tmp_path.iterdir()] == ["table.md"]
+
+
+@pytest.mark.parametrize("style", shipped_styles())
+def test_the_documents_say_what_the_release_files_say(style):
+    _, card = load_checkpoint(ROOT / "checkpoints" / f"{style}.safetensors")
+    text = (ROOT / "checkpoints/README.md").read_text()
+    (row,) = [line for line in text.splitlines() if line.startswith(f"| `{style}`")]
+    assert card["style"]["painter"] in row
+    for protocol in ("johnson", "strict"):
+        assert f"{card['evaluation']['equivalents'][protocol]['median']:.0f} (" in row
+    assert str(card["evaluation"]["gatys5"]["style"]) in row
+    gallery = (ROOT / "docs/gallery.md").read_text()
+    assert f"## {style.removesuffix('-w32')}\n" in gallery
+    assert (ROOT / "docs/gallery" / f"{style.removesuffix('-w32')}.jpg").is_file()
+
+
+def test_the_documents_know_no_other_styles():
+    text = (ROOT / "checkpoints/README.md").read_text()
+    rows = [line.split("`")[1] for line in text.splitlines() if line.startswith("| `")]
+    assert rows == shipped_styles()
+    assert {path.stem for path in (ROOT / "docs/gallery").glob("*.jpg")} == set(NARROW)
