@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from fst.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint, shipped_styles
-from fst.data import HeldOutPhotos, load_painting
+from fst.data import MIN_SIDE, HeldOutPhotos, PhotoDataModule, list_photos, load_painting
 from fst.errors import InputError, check_whole
 from fst.files import atomic_path, check_folder
 from fst.images import (
@@ -57,7 +57,8 @@ class Evaluation:
 
 def evaluate(cfg: DictConfig) -> dict[str, dict[str, Any]]:
     """Measure every checkpoint asked for; gives the figures by style."""
-    check_whole("count", cfg.count, 1)
+    if cfg.held_out is not None:
+        check_whole("held_out", cfg.held_out, 1)
     check_whole("size", cfg.size, 128)  # px: the deepest layers need as much
     output = Path(cfg.output)
     check_folder(output)
@@ -66,16 +67,14 @@ def evaluate(cfg: DictConfig) -> dict[str, dict[str, Any]]:
             raise InputError(
                 f"protocols: expected some of {', '.join(PROTOCOLS)}, found {protocol!r}"
             )
-    paths = find_images(cfg.photos)[: cfg.count]
-    if not paths:
-        raise InputError(f"photos: expected pictures in {cfg.photos}, found none")
+    paths, large = find_photos(cfg.photos, cfg.held_out), find_large(cfg.large_photos)
     checkpoints = [find_checkpoint(name) for name in wanted(cfg.checkpoint)]
     device = pick_device(cfg.device)
     gatys5 = instantiate(cfg.gatys5).to(device, memory_format=torch.channels_last)
     results = {}
     for checkpoint in checkpoints:
         net, card = load_checkpoint(checkpoint)
-        found = evaluate_style(cfg, net, card, paths, gatys5, device)
+        found = evaluate_style(cfg, net, card, paths, large or paths, gatys5, device)
         results[checkpoint.stem] = found.figures
         save_json(found.figures, output / f"{checkpoint.stem}.json")
         sheet = contact_sheet(found.rows, cfg.size)
@@ -85,10 +84,29 @@ def evaluate(cfg: DictConfig) -> dict[str, dict[str, Any]]:
     return results
 
 
+def find_photos(folder: str, held_out: int | None) -> list[Path]:
+    """The photos that training holds out of a folder, or all of it."""
+    if held_out is None:
+        return list_photos(folder)
+    photos = PhotoDataModule(folder, MIN_SIDE, batch_size=1, held_out=held_out)
+    photos.setup()
+    return photos.val_paths
+
+
+def find_large(sources: Any) -> list[Path]:
+    """The files, and those in the folders, of one path or several."""
+    found = [Path(name).expanduser() for name in as_list(sources or [])]
+    return [path for name in found for path in (find_images(name) if name.is_dir() else [name])]
+
+
 def wanted(checkpoint: Any) -> list[str]:
     if checkpoint == "all":
         return shipped_styles()
-    return [checkpoint] if isinstance(checkpoint, str) else [str(name) for name in checkpoint]
+    return as_list(checkpoint)
+
+
+def as_list(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else [str(each) for each in value]
 
 
 def evaluate_style(
@@ -96,6 +114,7 @@ def evaluate_style(
     net: nn.Module,
     card: dict[str, Any],
     paths: list[Path],
+    large: list[Path],
     gatys5: PerceptualLoss,
     device: torch.device,
 ) -> Evaluation:
@@ -114,14 +133,19 @@ def evaluate_style(
             values(loss, picture, photo) for picture, photo in zip(painted, photos, strict=True)
         ]
         references = refer(cfg, photos, loss, [term["total"] for term in terms])
-        distances = [gatys5_of(net, path, gatys5, cfg.gatys5_size, device) for path in paths]
+        distances = [gatys5_of(net, path, gatys5, cfg.gatys5_size, device) for path in large]
     pictures = {"photo": photos, "network": painted}
     pictures |= {f"reference_{name}": found.pictures for name, found in references.items()}
     figures = {
         "photos": {"count": len(paths), "size": cfg.size, "names": [path.name for path in paths]},
         "loss": means(terms),
         "equivalents": {name: found.figures for name, found in references.items()},
-        "gatys5": {"size": cfg.gatys5_size, **means(distances)},
+        "gatys5": {
+            "size": cfg.gatys5_size,
+            "names": [path.name for path in large],
+            **means(distances),
+            "by_photo": [[rounded(each["style"]), rounded(each["content"])] for each in distances],
+        },
         "artefacts": {
             name: {who: mean(float(measure(one)) for one in ones) for who, ones in pictures.items()}
             for name, measure in ARTEFACTS.items()
@@ -164,8 +188,9 @@ def values(loss: PerceptualLoss, picture: Tensor, photo: Tensor) -> dict[str, fl
 def gatys5_of(
     net: nn.Module, path: Path, gatys5: PerceptualLoss, size: int, device: torch.device
 ) -> dict[str, float]:
-    """Relative style and content distance of one photo of ``size`` px longer side."""
-    photo = to_tensor(resize_longer(flatten(read_photo(path)), size))[None].to(device)
+    """Relative style and content distance of one photo of at most ``size`` px longer side."""
+    image = flatten(read_photo(path))
+    photo = to_tensor(resize_longer(image, min(size, max(image.size))))[None].to(device)
     with torch.autocast(device.type, enabled=False):
         picture = net(photo)
     terms = values(gatys5, picture, photo)

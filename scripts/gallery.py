@@ -3,8 +3,8 @@
 python scripts/gallery.py
 
 Writes docs/gallery.md with one sheet a style (every bundled photo, four strengths, strokes at three
-scales), docs/contact_sheet.jpg with one photo in every style, and the table in checkpoints/README.md
-of what the release files say of themselves.
+scales), docs/contact_sheet.jpg with one photo in every style; and the table in
+checkpoints/README.md, which is what the release files say of themselves.
 """
 
 import argparse

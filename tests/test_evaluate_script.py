@@ -10,6 +10,7 @@ from test_end_to_end import RANDOM
 
 import fst.traces
 from fst.checkpoint import load_checkpoint, save_checkpoint
+from fst.data import PhotoDataModule
 from fst.networks import build_network
 from fst.traces import Protocol
 
@@ -51,8 +52,8 @@ def short(monkeypatch):
 @pytest.fixture
 def photos(tmp_path):
     (tmp_path / "photos").mkdir()
-    for k in range(3):
-        make_picture(200, 150 + 10 * k, seed=k).save(tmp_path / "photos" / f"{k}.png")
+    for k in range(10):
+        make_picture(200, 150 + 3 * k, seed=k).save(tmp_path / "photos" / f"{k}.png")
     return tmp_path / "photos"
 
 
@@ -60,7 +61,7 @@ def arguments(style, photos, *more):
     return [
         f"checkpoint={style}", f"photos={photos}", f"paths.paintings={style.parent}", RANDOM[0],
         "loss/extractor@gatys5.extractor=random", "loss/extractor@extractors.vgg19=random",
-        f"output={style.parent}/out", f"traces={style.parent}/traces", "size=128", "count=2",
+        f"output={style.parent}/out", f"traces={style.parent}/traces", "size=128", "held_out=2",
         "gatys5_size=160", "precision=32-true", *more,
     ]  # fmt: skip
 
@@ -77,7 +78,8 @@ def test_a_table_figures_and_a_contact_sheet(style, photos):
     assert head.startswith("| style | objective | style | content | johnson (range) |")
     assert row.startswith("| mine | ")
     assert row.count("|") == head.count("|")
-    assert figures["photos"] == {"count": 2, "size": 128, "names": ["0.png", "1.png"]}
+    names = figures["gatys5"]["names"]
+    assert figures["photos"] == {"count": 2, "size": 128, "names": names}
     assert {"total", "content", "style", "tv", "style_relu2_1"} <= figures["loss"].keys()
     for name in ("johnson", "strict"):
         found = figures["equivalents"][name]
@@ -85,7 +87,7 @@ def test_a_table_figures_and_a_contact_sheet(style, photos):
             0 <= found["min"] <= found["q1"] <= found["median"] <= found["q3"] <= found["max"] <= 8
         )
         assert len(found["by_photo"]) == 2
-    assert set(figures["gatys5"]) == {"size", "style", "content"}
+    assert set(figures["gatys5"]) == {"size", "names", "style", "content", "by_photo"}
     for measure in ("border", "checkerboard", "spots"):
         assert list(figures["artefacts"][measure]) == [
             "photo", "network", "reference_johnson", "reference_strict",
@@ -120,6 +122,27 @@ def test_figures_go_into_the_release_file_and_weights_stay(style, photos):
         assert torch.equal(tensor, after.state_dict()[name])
 
 
+def test_photos_are_those_that_training_holds_out(style, photos):
+    training = PhotoDataModule(photos, 64, batch_size=1, held_out=2)
+    training.setup()
+    _, figures = evaluated(style, photos, "protocols=[]")
+    assert figures["photos"]["names"] == [path.name for path in training.val_paths]
+    _, figures = evaluated(style, photos, "protocols=[]", "held_out=null")
+    assert figures["photos"]["count"] == 10
+
+
+def test_large_photos_are_files_and_folders(style, photos, tmp_path):
+    (tmp_path / "large").mkdir()
+    make_picture(300, 280).save(tmp_path / "large" / "a.png")
+    make_picture(310, 280).save(tmp_path / "b.png")
+    large = f"large_photos=[{tmp_path}/large,{tmp_path}/b.png]"
+    _, figures = evaluated(style, photos, "protocols=[]", large)
+    assert figures["gatys5"]["names"] == ["a.png", "b.png"]
+    assert len(figures["gatys5"]["by_photo"]) == 2
+    mean = sum(style for style, _ in figures["gatys5"]["by_photo"]) / 2
+    assert figures["gatys5"]["style"] == pytest.approx(mean, rel=1e-3)
+
+
 def test_without_being_asked_the_release_file_is_left_alone(style, photos):
     before = style.read_bytes()
     evaluated(style, photos, "protocols=[]")
@@ -131,9 +154,10 @@ def test_without_being_asked_the_release_file_is_left_alone(style, photos):
     [
         ("checkpoint=monalisa", "style: expected one of"),
         ("photos={tmp}/nosuch", "nosuch: expected a folder of pictures"),
+        ("large_photos={tmp}/nosuch.jpg", "nosuch.jpg: expected a picture"),
         ("paths.paintings={tmp}/no", "style.image: expected a picture, found no file at"),
         ("protocols=[gatys]", "protocols: expected some of johnson, strict, found 'gatys'"),
-        ("count=0", "count: expected a whole number from 1 up, found 0"),
+        ("held_out=0", "held_out: expected a whole number from 1 up, found 0"),
         ("size=64", "size: expected a whole number from 128 up, found 64"),
         ("device=abacus", "device: expected auto, cpu or a GPU"),
     ],
