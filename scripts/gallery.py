@@ -43,6 +43,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--table", type=Path, default=ROOT / "checkpoints/README.md", help="file with the table"
     )
+    parser.add_argument("--only-table", action="store_true", help="draw no pictures")
     parser.add_argument("--styles", nargs="+", help="shipped styles; default: all")
     return parser.parse_args()
 
@@ -178,6 +179,8 @@ def main() -> None:
             missing = "photos in it" if not photos else "styles to repaint it with"
             raise InputError(f"{args.photos}: expected {missing}, found none")
         put_table(args.table, styles)
+        if args.only_table:
+            return
         draw(styles, photos, args.output)
     print(args.output / "gallery.md")
 
