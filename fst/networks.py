@@ -168,7 +168,7 @@ def begin_with(net: nn.Module, weights: Mapping[str, Tensor]) -> None:
     if not fits:
         raise InputError(
             "init: expected the weights of a network of the same kind, as wide or narrower by a "
-            "whole factor, found others; set network to what init was trained with"
+            "whole factor, found others; set network to what init was trained with, or init=null"
         )
     net.load_state_dict({name: _repeat(found, own[name]) for name, found in weights.items()})
 
