@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 # In a process of their own: training after torch.compile and the other engines crashes PyTorch.
-TRAINING := $(patsubst %,tests/test_%.py,callbacks data end_to_end lit_module losses scripts vgg)
+TRAINING := $(patsubst %,tests/test_%.py,callbacks data end_to_end evaluate_script gatys lit_module \
+	losses optimize_script scripts traces vgg)
 
 .PHONY: quickstart test gallery clean
 

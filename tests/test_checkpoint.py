@@ -138,12 +138,12 @@ def test_styles_are_found_by_name_and_by_path(checkpoint):
 def test_shipped_styles_load_and_say_where_they_come_from(style):
     path = find_checkpoint(style)
     _, card = load_checkpoint(path)
-    assert card["style"]["name"] == style
+    assert card["style"]["name"] == style.removesuffix("-w32")
     assert card["style"]["painter"]
     assert card["style"]["licence"] == "public domain"
     assert len(card["style"]["sha256"]) == 64
     assert card["training"]["steps"] > 0
-    assert card["metrics"]["style"] <= 0.05
-    assert card["metrics"]["content"] <= 1.2
+    assert card["metrics"]["style"] <= 0.12
+    assert card["metrics"]["content"] <= 1
     if card["network"]["arguments"]["width"] == 16:
         assert path.stat().st_size < 1_000_000

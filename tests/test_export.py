@@ -111,7 +111,7 @@ def test_the_file_describes_itself(script):
     ("args", "said"),
     [
         (("starry_night", "net.pt"), "net.pt: expected a name that ends in .onnx"),
-        (("monalisa", "net.onnx"), "style: expected one of great_wave, starry_night, or the path"),
+        (("monalisa", "net.onnx"), "style: expected one of great_wave, starry_night, udnie"),
         (("starry_night", "taken/net.onnx"), "taken: expected a folder to write into, but"),
     ],
 )

@@ -20,7 +20,7 @@ def test_help(name):
     result = run_script(name, "--help")
     assert result.returncode == 0, result.stderr
     assert len(result.stdout) > 200
-    assert re.match(r"usage: |train is powered by Hydra", result.stdout)
+    assert re.match(r"usage: |(train|evaluate|optimize) is powered by Hydra", result.stdout)
 
 
 def test_quickstart_repaints_every_photo_in_every_style(tmp_path):
