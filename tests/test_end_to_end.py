@@ -128,6 +128,18 @@ def test_a_killed_run_resumes_to_the_very_same_weights(trained, photo_folder, pa
     assert steps == sorted(set(steps))  # one curve
 
 
+def test_a_run_can_begin_with_the_weights_of_another(trained, photo_folder, painting, tmp_path):
+    run, _ = trained
+    more = [f"init={run}/mine.safetensors", "optimizer.lr=1e-9", "trainer.max_steps=2"]
+    result = run_script("train", *arguments(photo_folder, painting, tmp_path / "outputs", *more))
+    assert result.returncode == 0, result.stderr
+    before, _ = load_checkpoint(run / "mine.safetensors")
+    after, card = load_checkpoint(only_run(tmp_path / "outputs") / "mine.safetensors")
+    assert card["training"]["init"] == "mine"
+    for name, tensor in before.state_dict().items():
+        torch.testing.assert_close(after.state_dict()[name], tensor, rtol=0, atol=1e-3)
+
+
 def test_resuming_with_other_settings_is_one_clear_line(trained, photo_folder, painting):
     run, _ = trained
     before = (run / "config.yaml").read_text()

@@ -53,6 +53,11 @@ def test_quickstart_repaints_every_photo_in_every_style(tmp_path):
         ("style.image=???", "Missing mandatory value: style.image"),
         ("paths.outputs={tmp}/dot.png", "expected a folder to write into"),
         ("ckpt_path=last", "ckpt_path=last: expected a run with a checkpoint in"),
+        ("init=monalisa", "style: expected one of great_wave"),
+        (
+            "init=udnie",
+            "init: expected the weights of a network of the same kind",
+        ),  # width 16, not 4
         ("trainer.max_steps=0", "trainer.max_steps: expected a whole number from 1 up, found 0"),
         ("data.workers=-1", "data.workers: expected a whole number from 0 up, found -1"),
         ("style.size=abc", "style.size: expected a whole number from 64 up, found 'abc'"),
