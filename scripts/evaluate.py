@@ -7,7 +7,6 @@ What the numbers are: README.md, "What the numbers mean"; fst/metrics.py and fst
 """
 
 import json
-import os
 import statistics
 import sys
 import time
@@ -18,7 +17,7 @@ from typing import Any
 
 import hydra
 import torch
-from composing import autocast, config_errors, find_painting, pick_device
+from composing import autocast, config_errors, find_painting, pick_device, run_alone
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
@@ -287,11 +286,5 @@ def run_hydra(cfg: DictConfig) -> None:
         print(f"figures and contact sheets: {cfg.output}", file=sys.stderr)
 
 
-def main() -> None:
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra's own report takes six lines
-    with config_errors():
-        run_hydra()
-
-
 if __name__ == "__main__":
-    main()
+    run_alone(run_hydra)

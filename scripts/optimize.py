@@ -6,14 +6,13 @@ python scripts/optimize.py photo=PHOTO.jpg style.name=mine style.image=PAINTING.
 Ctrl-C keeps the picture as far as it is.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import hydra
 import torch
-from composing import autocast, config_errors, find_painting, pick_device
+from composing import autocast, config_errors, find_painting, pick_device, run_alone
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch.utils.tensorboard import SummaryWriter
@@ -123,11 +122,5 @@ def run_hydra(cfg: DictConfig) -> None:
         optimize(cfg)
 
 
-def main() -> None:
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra's own report takes six lines
-    with config_errors():
-        run_hydra()
-
-
 if __name__ == "__main__":
-    main()
+    run_alone(run_hydra)

@@ -7,7 +7,6 @@ python scripts/train.py style=starry_night experiment=fast data.root=PHOTOS ckpt
 
 import hashlib
 import logging
-import os
 import shlex
 import sys
 import warnings
@@ -17,7 +16,7 @@ from typing import Any
 
 import hydra
 import pytorch_lightning as pl
-from composing import config_errors, find_painting, named, public, resolve_precision
+from composing import config_errors, find_painting, named, public, resolve_precision, run_alone
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
@@ -192,7 +191,6 @@ def run_hydra(cfg: DictConfig) -> Path:
 
 
 def main() -> None:
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra's own report takes six lines
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     for known in (
         "does not have many workers",  # held-out photos are few
@@ -201,8 +199,7 @@ def main() -> None:
         "treespec, LeafSpec",  # Lightning 2.6 on torch 2.15
     ):
         warnings.filterwarnings("ignore", f".*{known}")
-    with config_errors():
-        run_hydra()
+    run_alone(run_hydra)
 
 
 if __name__ == "__main__":

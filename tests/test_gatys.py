@@ -4,8 +4,8 @@ import doctest
 from itertools import islice
 
 import pytest
+import test_losses
 import torch
-from random_features import RandomFeatures
 
 import fst.gatys
 from fst.errors import InputError
@@ -17,19 +17,11 @@ from fst.gatys import (
     scales,
     start_picture,
 )
-from fst.losses import PerceptualLoss
 
 
 def make_loss(**changes):
-    recipe = {
-        "content": {"relu3_1": 1},
-        "style": {"relu1_1": 0.5, "relu2_1": 0.5},
-        "content_weight": 1,
-        "style_weight": 10,
-        "tv_weight": 0.1,
-    }
     torch.manual_seed(0)
-    loss = PerceptualLoss(RandomFeatures, **(recipe | changes))
+    loss = test_losses.make_loss(**changes)
     loss.set_style(torch.rand(1, 3, 64, 64))
     return loss
 

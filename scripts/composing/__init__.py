@@ -1,6 +1,7 @@
 """What the scripts that compose a config share: paintings, config nodes, errors as one line."""
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,13 @@ def config_errors() -> Iterator[None]:
             yield
         except (HydraException, OmegaConfBaseException) as error:
             raise InputError(one_line(error)) from error
+
+
+def run_alone(script: Callable[[], object]) -> None:
+    """Run a function under ``hydra.main`` as a script does, with errors as one line."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra's own report takes six lines
+    with config_errors():
+        script()
 
 
 def resolve_precision(precision: str, accelerator: str) -> str:
