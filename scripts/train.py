@@ -49,7 +49,9 @@ def train(cfg: DictConfig) -> Path:
     loss = instantiate(cfg.loss)
     loss.set_style(painting[None])
     net = start_from(instantiate(cfg.network), cfg.init)
-    module = StyleModule(net, loss, instantiate(cfg.optimizer), instantiate(cfg.scheduler))
+    module = StyleModule(
+        net, loss, instantiate(cfg.optimizer), instantiate(cfg.scheduler), cfg.shift_weight
+    )
 
     release = Release(run / f"{cfg.style.name}.safetensors", describe(cfg))
     card = RunCard(painting, OmegaConf.to_yaml(cfg), command_line())
@@ -89,6 +91,8 @@ def check_settings(cfg: DictConfig) -> None:
     """Raise an InputError for what the libraries behind a setting would not refuse clearly."""
     check_whole("trainer.max_steps", cfg.trainer.max_steps, 1)
     check_whole("seed", cfg.seed, 0)
+    if not isinstance(cfg.shift_weight, int | float) or cfg.shift_weight < 0:
+        raise InputError(f"shift_weight: expected a number from 0 up, found {cfg.shift_weight}")
     rate = cfg.optimizer.lr
     if not isinstance(rate, int | float) or rate <= 0:
         raise InputError(f"optimizer.lr: expected a number above 0, found {rate}")
@@ -106,7 +110,7 @@ def go_on(cfg: DictConfig) -> Path:
 def check_same_run(cfg: DictConfig, began: DictConfig) -> None:
     """Raise an InputError unless ``cfg`` goes on with what the run began with."""
     keys = ["style.name", "style.size", "network", "optimizer", "scheduler._target_", "seed"]
-    keys += ["data.crop_size", "data.batch_size"]
+    keys += ["shift_weight", "data.crop_size", "data.batch_size"]
     keys += [f"loss.{key}" for key in cfg.loss if key != "extractor"]
     for key in keys:
         then, now = OmegaConf.select(began, key), OmegaConf.select(cfg, key)
@@ -139,6 +143,7 @@ def describe(cfg: DictConfig) -> dict[str, Any]:
             "scheduler": named(config["scheduler"]),
             "precision": config["trainer"]["precision"],
             "gradient_clip_val": config["trainer"]["gradient_clip_val"],
+            "shift_weight": config["shift_weight"],
             "seed": config["seed"],
             "init": config["init"] and Path(config["init"]).stem,
         },

@@ -11,13 +11,13 @@ from fst.lit_module import StyleModule, TrainingLostError
 from fst.networks import build_network
 
 
-def make_module(net=None, scheduler=None, loss=None):
+def make_module(net=None, scheduler=None, loss=None, shift_weight=0):
     torch.manual_seed(0)
     loss = loss or make_loss()
     if not loss.grams:
         loss.set_style(torch.rand(1, 3, 64, 64))
     net = net or build_network("transformer", width=2)
-    return StyleModule(net, loss, partial(torch.optim.Adam, lr=1e-2), scheduler)
+    return StyleModule(net, loss, partial(torch.optim.Adam, lr=1e-2), scheduler, shift_weight)
 
 
 def fit(module, steps=3, **options):
@@ -54,6 +54,51 @@ def test_every_term_and_the_output_are_logged():
     assert {f"loss/{name}" for name in terms} <= logged
     assert {f"output/{name}" for name in ("mean", "std", "min", "max")} <= logged
     assert {"optimizer/gradient_norm", "optimizer/learning_rate"} <= logged
+
+
+class Grid(nn.Module):
+    """Leaves pictures as they are but for a grid of 4 px that does not move with them."""
+
+    def __init__(self, strength):
+        super().__init__()
+        self.strength = nn.Parameter(torch.tensor(strength))
+
+    def forward(self, photos):
+        out = photos.clone()
+        out[..., ::4, :] += self.strength
+        return out
+
+
+def test_what_is_tied_to_the_stride_is_an_error_and_what_moves_is_none():
+    photos = torch.rand(3, 3, 32, 32)
+    errors = []
+    for strength in (0.0, 0.1, 0.2):
+        module = make_module(Grid(strength))
+        errors.append(module.shift_error(photos, module(photos)).item())
+    assert errors[0] == 0
+    assert errors[2] == pytest.approx(4 * errors[1], rel=0.1)
+
+
+def test_fifteen_steps_look_at_all_fifteen_shifts(monkeypatch):
+    module, photos, seen = make_module(), torch.rand(3, 3, 32, 32), []
+    stylized = module(photos)
+    monkeypatch.setattr(module, "forward", lambda moved: seen.append(moved) or 0 * moved)
+    for step in range(15):
+        monkeypatch.setattr(StyleModule, "global_step", step)
+        module.shift_error(photos, stylized)
+    assert all(
+        torch.equal(moved, photos[:2, :, -moved.shape[2] :, -moved.shape[3] :]) for moved in seen
+    )
+    shifts = {(32 - moved.shape[2], 32 - moved.shape[3]) for moved in seen}
+    assert shifts == {(down, right) for down in range(4) for right in range(4)} - {(0, 0)}
+
+
+def test_the_shift_error_is_part_of_the_total():
+    trainer = fit(make_module(shift_weight=20))
+    logged = {k.removeprefix("loss/"): v.item() for k, v in trainer.logged_metrics.items()}
+    terms = 10 * logged["style"] + logged["content"] + 0.1 * logged["tv"] + 20 * logged["shift"]
+    assert logged["shift"] > 0
+    assert logged["total"] == pytest.approx(terms, rel=1e-4)
 
 
 def test_a_new_term_needs_no_edit_here():
