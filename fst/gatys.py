@@ -42,7 +42,7 @@ class Iteration:
     """The state after ``number`` iterations; 0 is the start.
 
     ``picture`` is ``(1, 3, H, W)`` RGB in [0, 1], ``terms`` what `PerceptualLoss` says of it, and
-    ``evaluations`` and ``seconds`` what it took to get there, this look at it not counted.
+    ``evaluations`` and ``seconds`` what it took to get there and to know its terms.
     """
 
     number: int
@@ -110,6 +110,7 @@ def optimize(
     stepper = _make_optimizer(picture, optimizer, line_search, lr)
     searching = optimizer == "lbfgs" and line_search
     evaluations, seconds, number = 0, 0.0, 0
+    content = loss.content_of(photo)
     seen: _Look | None = None  # a line search ends where it has looked: no need to look again
 
     def closure() -> Tensor:
@@ -120,7 +121,7 @@ def optimize(
         evaluations += 1
         stepper.zero_grad()
         shown = picture.clamp(0, 1).contiguous(memory_format=torch.channels_last)  # departure 1
-        terms = loss(shown, photo)
+        terms = loss(shown, content)
         terms["total"].backward()
         terms = {name: term.detach() for name, term in terms.items()}
         seen = _Look(picture.detach().clone(), terms, picture.grad.clone())
@@ -169,6 +170,7 @@ def coarse_to_fine(
     painting: Tensor,
     loss: PerceptualLoss,
     iterations: int,
+    style_size: int,
     start: str = "photo",
     optimizer: str = "lbfgs",
     line_search: bool = True,
@@ -178,14 +180,16 @@ def coarse_to_fine(
     """Optimise a picture of any size: the coarse one decides what the finer ones refine.
 
     The loss sees little more than a hundred pixels at once, so a large picture optimised at once
-    gets small strokes only. Here photo and painting are reduced together, and every result is the
-    start of the next finer one, which takes a third of the iterations.
+    gets small strokes only. Here the coarsest photo meets the painting in the size that it is given
+    for a picture of at most 512 px, both grow together as far as the painting's resolution goes,
+    and every result is the start of the next finer one, which takes a third of the iterations.
 
     Args:
         photo: ``(1, 3, H, W)`` RGB in [0, 1].
-        painting: ``(1, 3, H, W)`` RGB in [0, 1], of the size that suits the photo's.
+        painting: ``(1, 3, H, W)`` RGB in [0, 1], as large as there is.
         loss: Its style is set here, at every scale.
         iterations: At the coarsest scale.
+        style_size: Shorter side of the painting at the coarsest scale, px.
         start: What the coarsest scale begins with, see `start_picture`.
         optimizer, line_search, lr: As for `optimize`.
         seed: Of the noise.
@@ -194,10 +198,11 @@ def coarse_to_fine(
         ``(longer side, Iteration)`` for every iteration, and again from 0 at every scale.
     """
     longer = max(photo.shape[-2:])
-    picture = None
-    for side in scales(longer):
+    picture, sides = None, scales(longer)
+    for side in sides:
         small = _reduce(photo, side / longer)
-        loss.set_style(_reduce(painting, side / longer))
+        shorter = style_size * side / sides[0]
+        loss.set_style(_reduce(painting, min(1, shorter / min(painting.shape[-2:]))))
         if picture is None:
             begin, count = start_picture(small, start, seed), iterations
         else:

@@ -157,8 +157,17 @@ class PerceptualLoss(nn.Module):
             {layer: nn.Parameter(gram, requires_grad=False) for layer, gram in grams.items()}
         )
 
-    def forward(self, stylized: Tensor, photos: Tensor) -> dict[str, Tensor]:
+    @torch.no_grad()
+    def content_of(self, photos: Tensor) -> dict[str, Tensor]:
+        """The content features of ``(N, 3, H, W)`` photos, for those who compare with them often."""
+        return self.extractor(photos, list(self.content))
+
+    def forward(self, stylized: Tensor, photos: Tensor | dict[str, Tensor]) -> dict[str, Tensor]:
         """Compare ``(N, 3, H, W)`` pictures with the photos they came from, RGB in [0, 1].
+
+        Args:
+            stylized: The pictures.
+            photos: The photos, or what `content_of` gave of them.
 
         Returns:
             Scalars: ``total`` (the weighted sum to minimise), the unweighted ``content``, ``style``
@@ -170,8 +179,7 @@ class PerceptualLoss(nn.Module):
         if not self.grams:
             raise RuntimeError("PerceptualLoss: call set_style(painting) first")
         found = self.extractor(stylized, [*self.style, *self.content])
-        with torch.no_grad():
-            wanted = self.extractor(photos, list(self.content))
+        wanted = photos if isinstance(photos, dict) else self.content_of(photos)
         with torch.autocast(stylized.device.type, enabled=False):
             content = {
                 layer: content_distance(found[layer], wanted[layer], self.normalization)

@@ -9,7 +9,8 @@ whose objective is at or below the network's, under two protocols.
   known here, so the smaller number.
 
 A trace, the objective by iteration, belongs to a photo, a painting and a loss, not to a network. It
-is computed once, up to where the network is met, and kept in the user's cache.
+is computed up to where the network is met and kept in the user's cache; a better network of the same
+painting makes it longer, and leaves the picture alone that stands for the reference.
 """
 
 import hashlib
@@ -34,12 +35,12 @@ class Protocol:
 
     start: str
     line_search: bool
-    least: int  # iterations even when the network is met before: the reference picture's
-    most: int  # iterations after which "more than" is the answer
+    least: int  # iterations of the reference's picture, and of every trace
+    most: int  # iterations after which a network counts as worth so many
 
 
 PROTOCOLS = {
-    "johnson": Protocol(start="noise", line_search=False, least=1, most=300),
+    "johnson": Protocol(start="noise", line_search=False, least=50, most=300),
     "strict": Protocol(start="photo", line_search=True, least=30, most=150),
 }
 
@@ -71,7 +72,8 @@ def trace(
         cache: Folder of the traces; by default ``traces`` in the user's cache.
 
     Returns:
-        The trace, and the picture at its end, ``(1, 3, H, W)`` RGB in [0, 1] of 8 bits.
+        The trace, and the picture after the protocol's ``least`` iterations, ``(1, 3, H, W)`` RGB
+        in [0, 1] of 8 bits.
     """
     rules = PROTOCOLS[protocol]
     folder = cache or cache_folder() / "traces"
@@ -79,17 +81,18 @@ def trace(
     found, picture = _load(stem)
     if found and picture is not None and _long_enough(found, rules, objective):
         return found, picture.to(photo)
-    found, last = Trace([], [], []), photo
+    found, picture = Trace([], [], []), photo
     states = optimize(photo, loss, start_picture(photo, rules.start), line_search=rules.line_search)
     for state in states:
         found.objectives.append(state.objective)
         found.evaluations.append(state.evaluations)
         found.seconds.append(round(state.seconds, 3))
-        last = state.picture
+        if state.number == rules.least:
+            picture = state.picture
         if _long_enough(found, rules, objective):
             break
-    _save(stem, found, last)
-    return found, to_tensor(to_array(last[0]))[None].to(photo)
+    _save(stem, found, picture)
+    return found, to_tensor(to_array(picture[0]))[None].to(photo)
 
 
 def equivalents(found: Sequence[int | None], most: int) -> dict[str, float]:
@@ -109,8 +112,9 @@ def _long_enough(found: Trace, rules: Protocol, objective: float) -> bool:
 def _digest(photo: Tensor, loss: PerceptualLoss, rules: Protocol) -> str:
     """What the trace depends on: the photo's pixels, the loss with its targets and weights."""
     mixed = torch.is_autocast_enabled(photo.device.type)
-    rule = (rules.start, rules.line_search, HISTORY, mixed, loss.extra_repr(), str(loss.extractor))
-    digest = hashlib.sha256(json.dumps(rule).encode())
+    rule = {"start": rules.start, "line_search": rules.line_search, "least": rules.least}
+    recipe = (rule, HISTORY, mixed, loss.extra_repr(), str(loss.extractor))
+    digest = hashlib.sha256(json.dumps(recipe).encode())
     for tensor in (photo, *loss.state_dict().values()):
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:24]

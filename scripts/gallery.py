@@ -28,8 +28,8 @@ ACROSS = 4  # pictures a row of the contact sheet
 QUALITY = 80
 MARK = "<!-- table: scripts/gallery.py -->"  # before and after it
 COLUMNS = (
-    "style", "painting", "width", "steps", "minutes", "johnson", "strict", "gatys5 style",
-    "gatys5 content", "MB",
+    "style", "painting", "width", "style weight", "steps", "minutes", "johnson", "strict",
+    "gatys5 style", "gatys5 content", "MB",
 )  # fmt: skip
 WIDE = "-w32"  # names of the wide networks' files; each has a narrow one of the same style
 
@@ -121,6 +121,7 @@ def table(styles: list[str]) -> str:
             f"`{style}`",
             f"[{painting['title']}]({painting['page']}), {painting['painter']}, {painting['year']}",
             card["network"]["arguments"]["width"],
+            card["loss"]["style_weight"],
             f"{training['steps']:,}",
             round(training["seconds"] / 60),
             *(worth(found["equivalents"].get(name)) for name in ("johnson", "strict")),

@@ -6,6 +6,7 @@ python scripts/optimize.py photo=PHOTO.jpg style.name=mine style.image=PAINTING.
 Ctrl-C keeps the picture as far as it is.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,13 +16,22 @@ import torch
 from composing import autocast, config_errors, find_painting, pick_device, run_alone
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from fst.data import load_painting
 from fst.errors import InputError, check_whole
 from fst.files import check_folder
-from fst.gatys import OPTIMIZERS, STARTS, Iteration, coarse_to_fine, planned
+from fst.gatys import (
+    OPTIMIZERS,
+    STARTS,
+    Iteration,
+    OptimizationLostError,
+    coarse_to_fine,
+    planned,
+    scales,
+)
 from fst.images import (
     Photo,
     check_output,
@@ -33,23 +43,27 @@ from fst.images import (
     to_tensor,
 )
 
+NARROWEST = 32  # px: two positions of the deepest style layer
 SHOWN = ("total", "style", "content")  # beside the progress bar
 
 
 def optimize(cfg: DictConfig) -> Iteration:
     """Optimise one picture; gives its last state."""
     check_settings(cfg)
-    output = Path(cfg.output)
+    output = output_of(cfg)
     check_folder(output.parent)
     device = pick_device(cfg.device)
+    began = time.perf_counter()
     photo = to_tensor(resize_longer(flatten(read_photo(cfg.photo)), cfg.size))[None].to(device)
-    painting = load_painting(find_painting(cfg.style), cfg.style.size)[None].to(device)
+    painting = load_largest(find_painting(cfg.style), cfg.style.size, cfg.size)[None].to(device)
+    check_coarsest(photo, cfg.size)
     loss = instantiate(cfg.loss).to(device, memory_format=torch.channels_last)
     states = coarse_to_fine(
         photo,
         painting,
         loss,
         cfg.iterations,
+        cfg.style.size,
         start=cfg.start,
         optimizer=cfg.method,
         line_search=cfg.line_search,
@@ -59,21 +73,52 @@ def optimize(cfg: DictConfig) -> Iteration:
     state = None
     try:
         with autocast(device, cfg.precision), closing(states):
-            for state in watched(states, cfg):  # noqa: B007 - the last one is wanted
+            for state in watched(states, cfg, output):  # noqa: B007 - the last one is wanted
                 pass
-    except KeyboardInterrupt as stop:
+    except (KeyboardInterrupt, OptimizationLostError) as stop:
+        why = str(stop) or "interrupted"
         if state is None:
-            raise InputError("interrupted before the first iteration; nothing to save") from stop
+            raise InputError(f"{why}; there is no picture yet to save") from stop
         save(state, output)
-        raise InputError(f"interrupted; saved as far as it was: {output} ({said(state)})") from stop
+        raise InputError(f"{why}; saved as far as it was: {output} ({said(state)})") from stop
     save(state, output)
-    print(f"{output}: {said(state)}, {state.seconds / 60:.1f} minutes at the last scale")
+    minutes = (time.perf_counter() - began) / 60
+    print(f"{output}: {said(state)}, {minutes:.1f} minutes")
     return state
 
 
-def watched(states: Iterator[tuple[int, Iteration]], cfg: DictConfig) -> Iterator[Iteration]:
+def output_of(cfg: DictConfig) -> Path:
+    """Where the picture goes: never over the photo."""
+    folder = Path(cfg.paths.outputs) / "optimized"
+    named = f"{Path(str(cfg.photo)).stem}-{cfg.style.name}.png"
+    output = Path(str(cfg.output)) if cfg.output is not None else folder / named
+    check_output(output)
+    if output.resolve() == Path(str(cfg.photo)).resolve():
+        raise InputError(f"output: expected another file than the photo, found {output}")
+    return output
+
+
+def load_largest(path: Path, style_size: int, size: int) -> Tensor:
+    """The painting for the finest scale, as far as its resolution goes, ``(3, H, W)``."""
+    wanted = round(style_size * size / scales(size)[0])
+    there_is = min(flatten(read_photo(path)).size)
+    return load_painting(path, max(style_size, min(wanted, there_is)))
+
+
+def check_coarsest(photo: Tensor, size: int) -> None:
+    """Raise an InputError for a photo too narrow for the loss network."""
+    height, width = photo.shape[-2:]
+    if min(height, width) * scales(size)[0] / size < NARROWEST:
+        raise InputError(
+            f"photo: expected a shorter side of at least {NARROWEST} px at every scale, found "
+            f"{width}x{height} px; crop it, or try a larger size"
+        )
+
+
+def watched(
+    states: Iterator[tuple[int, Iteration]], cfg: DictConfig, output: Path
+) -> Iterator[Iteration]:
     """The states as they come, with progress bar, pictures on the way and TensorBoard's curves."""
-    output = Path(cfg.output)
     writer = SummaryWriter(output.with_suffix("")) if cfg.tensorboard else None
     total = planned(cfg.size, cfg.iterations)
     with tqdm(total=total, unit="it", disable=None) as bar:
@@ -108,11 +153,13 @@ def check_settings(cfg: DictConfig) -> None:
     check_whole("size", cfg.size, 64)
     check_whole("iterations", cfg.iterations, 1)
     check_whole("save_every", cfg.save_every, 0)
-    check_output(Path(cfg.output))
+    check_whole("seed", cfg.seed, 0)
+    check_whole("style.size", cfg.style.size, NARROWEST)
     for name, choices in (("start", STARTS), ("method", OPTIMIZERS)):
         if cfg[name] not in choices:
             raise InputError(f"{name}: expected one of {', '.join(choices)}, found {cfg[name]!r}")
-    if cfg.lr is not None and not (isinstance(cfg.lr, int | float) and cfg.lr > 0):
+    number = isinstance(cfg.lr, int | float) and not isinstance(cfg.lr, bool)
+    if cfg.lr is not None and not (number and cfg.lr > 0):
         raise InputError(f"lr: expected a number above 0, found {cfg.lr!r}")
 
 

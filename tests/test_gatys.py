@@ -121,10 +121,14 @@ def test_scales_of_a_pyramid():
 
 
 def test_coarse_to_fine_goes_through_the_scales(monkeypatch):
-    monkeypatch.setattr(fst.gatys, "COARSEST", 40)
     monkeypatch.setattr(fst.gatys.scales, "__defaults__", (40,))
-    photo, painting = make_photo(96, 80), torch.rand(1, 3, 96, 96)
-    seen = list(coarse_to_fine(photo, painting, make_loss(), iterations=6))
+    photo, painting = make_photo(96, 80), torch.rand(1, 3, 96, 120)
+    loss, paintings = make_loss(), []
+    monkeypatch.setattr(
+        loss, "set_style", lambda p: paintings.append(p.shape[-2:]) or type(loss).set_style(loss, p)
+    )
+    seen = list(coarse_to_fine(photo, painting, loss, iterations=6, style_size=40))
+    assert paintings == [(40, 50), (80, 100), (96, 120)]  # with the photo, up to what there is
     assert [(side, state.number) for side, state in seen] == [
         *((24, k) for k in range(7)),
         *((48, k) for k in range(3)),

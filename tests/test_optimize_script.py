@@ -47,6 +47,28 @@ def test_large_pictures_go_from_coarse_to_fine(photo, painting, tmp_path):
     assert names == ["out-300px-0001.jpg", "out-300px-0002.jpg", "out-600px-0001.jpg"]
 
 
+def test_the_default_output_is_named_for_photo_and_style(photo, painting, tmp_path):
+    more = ["output=null", f"paths.outputs={tmp_path}", "save_every=0", "iterations=1"]
+    assert run_inline("optimize", *arguments(photo, painting, None, *more)).returncode == 0
+    assert size_of(tmp_path / "optimized" / f"{photo.stem}-mine.png") == (64, 50)
+
+
+def test_the_photo_is_never_written_over(photo, painting):
+    before = photo.read_bytes()
+    line = error_line(run_inline("optimize", *arguments(photo, painting, photo)))
+    assert "expected another file than the photo" in line
+    assert photo.read_bytes() == before
+
+
+def test_a_lost_optimisation_keeps_the_picture_before(photo, painting, tmp_path):
+    out = tmp_path / "out.png"
+    more = ["line_search=false", "lr=inf", "save_every=0", "iterations=50"]
+    line = error_line(run_inline("optimize", *arguments(photo, painting, out, *more)))
+    assert "the objective is" in line
+    assert "saved as far as it was" in line
+    assert size_of(out) == (64, 50)
+
+
 def test_tensorboard_has_the_terms(photo, painting, tmp_path):
     out = tmp_path / "out.png"
     more = ["tensorboard=true", "line_search=false", "start=noise"]
