@@ -159,7 +159,7 @@ class PerceptualLoss(nn.Module):
 
     @torch.no_grad()
     def content_of(self, photos: Tensor) -> dict[str, Tensor]:
-        """The content features of ``(N, 3, H, W)`` photos, for those who compare with them often."""
+        """The content features of ``(N, 3, H, W)`` photos, to compare with them often."""
         return self.extractor(photos, list(self.content))
 
     def forward(self, stylized: Tensor, photos: Tensor | dict[str, Tensor]) -> dict[str, Tensor]:

@@ -9,8 +9,8 @@ whose objective is at or below the network's, under two protocols.
   known here, so the smaller number.
 
 A trace, the objective by iteration, belongs to a photo, a painting and a loss, not to a network. It
-is computed up to where the network is met and kept in the user's cache; a better network of the same
-painting makes it longer, and leaves the picture alone that stands for the reference.
+is computed up to where the network is met and kept in the user's cache; a better network of the
+same painting makes it longer, and leaves the picture alone that stands for the reference.
 """
 
 import hashlib

@@ -1,92 +1,151 @@
 """Measure styles on photos that no training has seen, against Gatys' method and by themselves.
 
 python scripts/evaluate.py checkpoint=starry_night photos=PHOTOS
-python scripts/evaluate.py checkpoint=all photos=PHOTOS update_card=true
+python scripts/evaluate.py checkpoint=all photos=PHOTOS large_photos=LARGE update_card=true
 
-What the numbers are: README.md, "What the numbers mean"; fst/metrics.py and fst/traces.py.
+What the numbers are: README.md, "What a style is worth"; fst/metrics.py and fst/traces.py.
 """
 
+import hashlib
 import json
-import statistics
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import hydra
 import torch
-from composing import autocast, config_errors, find_painting, pick_device, run_alone
+from composing import (
+    autocast,
+    config_errors,
+    find_painting,
+    pick_device,
+    resolve_precision,
+    run_alone,
+)
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
-from PIL import Image
-from torch import Tensor, nn
-from tqdm import tqdm
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from torch import nn
 
 from fst.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint, shipped_styles
 from fst.data import MIN_SIDE, HeldOutPhotos, PhotoDataModule, list_photos, load_painting
 from fst.errors import InputError, check_whole
+from fst.evaluation import Evaluation, distances, measure
 from fst.files import atomic_path, check_folder
-from fst.images import (
-    Photo,
-    contact_sheet,
-    find_images,
-    flatten,
-    read_photo,
-    resize_longer,
-    save_picture,
-    to_image,
-    to_tensor,
-)
+from fst.images import Photo, contact_sheet, find_images, save_picture
 from fst.losses import PerceptualLoss
-from fst.metrics import ARTEFACTS, STABILITY
-from fst.traces import PROTOCOLS, equivalents, trace
+from fst.traces import PROTOCOLS
 
 GATYS5_PAINTING = 512  # px, shorter side
 
 
-@dataclass
-class Evaluation:
-    """What is known of one style: the figures, and rows of pictures for the contact sheet."""
+@dataclass(frozen=True)
+class Style:
+    """A release file, read and checked, and where its painting is."""
 
-    figures: dict[str, Any]
-    rows: list[list[Image.Image]]
+    file: Path
+    net: nn.Module
+    card: dict[str, Any]
+    painting: Path
 
 
 def evaluate(cfg: DictConfig) -> dict[str, dict[str, Any]]:
-    """Measure every checkpoint asked for; gives the figures by style."""
-    if cfg.held_out is not None:
-        check_whole("held_out", cfg.held_out, 1)
-    check_whole("size", cfg.size, 128)  # px: the deepest layers need as much
-    output = Path(cfg.output)
+    """Measure every checkpoint asked for; gives the figures by the name of its file."""
+    check_settings(cfg)
+    output = Path(str(cfg.output))
     check_folder(output)
-    for protocol in cfg.protocols:
-        if protocol not in PROTOCOLS:
-            raise InputError(
-                f"protocols: expected some of {', '.join(PROTOCOLS)}, found {protocol!r}"
-            )
-    paths, large = find_photos(cfg.photos, cfg.held_out), find_large(cfg.large_photos)
-    checkpoints = [find_checkpoint(name) for name in wanted(cfg.checkpoint)]
+    styles = [read(file, cfg) for file in find_checkpoints(cfg.checkpoint)]
+    paths, large = find_photos(str(cfg.photos), cfg.held_out), find_large(cfg.large_photos)
     device = pick_device(cfg.device)
     gatys5 = instantiate(cfg.gatys5).to(device, memory_format=torch.channels_last)
     results = {}
-    for checkpoint in checkpoints:
-        net, card = load_checkpoint(checkpoint)
-        found = evaluate_style(cfg, net, card, paths, large or paths, gatys5, device)
-        results[checkpoint.stem] = found.figures
-        save_json(found.figures, output / f"{checkpoint.stem}.json")
+    for style in styles:
+        name = style.file.stem
+        found = evaluate_style(cfg, style, paths, large or paths, gatys5, device)
+        results[name] = found.figures
+        save_json(found.figures, output / f"{name}.json")
         sheet = contact_sheet(found.rows, cfg.size)
-        save_picture(Photo.from_image(sheet), output / f"{checkpoint.stem}.jpg")
+        save_picture(Photo.from_image(sheet), output / f"{name}.jpg")
         if cfg.update_card:
-            save_checkpoint(checkpoint, net, {**card, "evaluation": found.figures})
+            save_checkpoint(style.file, style.net, {**style.card, "evaluation": found.figures})
+        print(f"{name}: measured; {output / name}.json", file=sys.stderr)
     return results
+
+
+def check_settings(cfg: DictConfig) -> None:
+    """Raise an InputError for what would fail later."""
+    if cfg.held_out is not None:
+        check_whole("held_out", cfg.held_out, 1)
+    check_whole("size", cfg.size, 128)  # px: the deepest layers need as much
+    check_whole("gatys5_size", cfg.gatys5_size, 128)
+    if not isinstance(cfg.update_card, bool):
+        raise InputError(f"update_card: expected true or false, found {cfg.update_card!r}")
+    if not isinstance(cfg.protocols, ListConfig) or set(cfg.protocols) - set(PROTOCOLS):
+        raise InputError(
+            f"protocols: expected a list of some of {', '.join(PROTOCOLS)}, found {cfg.protocols}"
+        )
+    if cfg.update_card and set(cfg.protocols) != set(PROTOCOLS):
+        raise InputError(
+            f"update_card: expected all protocols to be measured ({', '.join(PROTOCOLS)}), found "
+            f"{cfg.protocols}; leave protocols as it is"
+        )
+
+
+def find_checkpoints(wanted: Any) -> list[Path]:
+    """The release files asked for, no two of one name, since results are named after them."""
+    names = shipped_styles() if wanted == "all" else as_list(wanted)
+    if not names:
+        raise InputError("checkpoint: expected a style, a release file or a list, found nothing")
+    files = [find_checkpoint(name) for name in names]
+    stems = [file.stem for file in files]
+    for stem in stems:
+        if stems.count(stem) > 1:
+            raise InputError(
+                f"checkpoint: expected files of different names, found {stem} twice; evaluate them "
+                "one by one with another output"
+            )
+    return files
+
+
+def read(file: Path, cfg: DictConfig) -> Style:
+    """A checkpoint with all that its evaluation needs.
+
+    Raises:
+        InputError: It says too little of itself, its painting is missing or another picture, or
+            fewer photos were held out from its training than ``held_out``.
+    """
+    net, card = load_checkpoint(file)
+    missing = {"style", "loss"} - card.keys()
+    if missing:
+        raise InputError(
+            f"{file}: expected a card with style and loss, found none of "
+            f"{' and '.join(sorted(missing))}; evaluate what scripts/train.py wrote"
+        )
+    kept = card.get("data", {}).get("held_out")
+    if cfg.held_out is not None and kept is not None and cfg.held_out > kept:
+        raise InputError(
+            f"held_out: expected at most {kept}, as many as {file.name} was not trained on, found "
+            f"{cfg.held_out}"
+        )
+    where = f"{cfg.paths.paintings}/{card['style']['file']}"
+    painting = find_painting(OmegaConf.create({**card["style"], "image": where}))
+    expected = card["style"].get("sha256")
+    if expected and hashlib.sha256(painting.read_bytes()).hexdigest() != expected:
+        raise InputError(
+            f"{painting}: expected the very file that {file.name} was trained with (SHA-256 "
+            f"{expected[:12]}...), found another one; against it the figures would be wrong"
+        )
+    return Style(file, net, card, painting)
 
 
 def find_photos(folder: str, held_out: int | None) -> list[Path]:
     """The photos that training holds out of a folder, or all of it."""
     if held_out is None:
-        return list_photos(folder)
+        found = list_photos(folder)
+        if not found:
+            raise InputError(f"{folder}: expected a folder of photos, found none in it")
+        return found
     photos = PhotoDataModule(folder, MIN_SIDE, batch_size=1, held_out=held_out)
     photos.setup()
     return photos.val_paths
@@ -94,150 +153,65 @@ def find_photos(folder: str, held_out: int | None) -> list[Path]:
 
 def find_large(sources: Any) -> list[Path]:
     """The files, and those in the folders, of one path or several."""
-    found = [Path(name).expanduser() for name in as_list(sources or [])]
-    return [path for name in found for path in (find_images(name) if name.is_dir() else [name])]
-
-
-def wanted(checkpoint: Any) -> list[str]:
-    if checkpoint == "all":
-        return shipped_styles()
-    return as_list(checkpoint)
+    if sources is None:
+        return []
+    found = []
+    for path in (Path(name).expanduser() for name in as_list(sources)):
+        inside = find_images(path) if path.is_dir() else [path]
+        if not inside or not inside[0].is_file():
+            raise InputError(f"{path}: expected a picture or a folder of pictures, found none")
+        found += inside
+    return found
 
 
 def as_list(value: Any) -> list[str]:
-    return [value] if isinstance(value, str) else [str(each) for each in value]
+    """One value or several, as text: a folder called 2024 is a number to YAML."""
+    return [str(each) for each in value] if isinstance(value, ListConfig) else [str(value)]
 
 
 def evaluate_style(
     cfg: DictConfig,
-    net: nn.Module,
-    card: dict[str, Any],
+    style: Style,
     paths: list[Path],
     large: list[Path],
     gatys5: PerceptualLoss,
     device: torch.device,
 ) -> Evaluation:
     """All measures of one network; the loss is the one it was trained with."""
-    file = f"{cfg.paths.paintings}/{card['style']['file']}"
-    painting = find_painting(OmegaConf.create({**card["style"], "image": file}))
-    loss = own_loss(card["loss"], cfg.extractors).to(device, memory_format=torch.channels_last)
-    loss.set_style(load_painting(painting, card["style"]["size"])[None].to(device))
-    gatys5.set_style(load_painting(painting, GATYS5_PAINTING)[None].to(device))
+    recipe = style.card["loss"]
+    loss = own_loss(recipe, cfg.extractors).to(device, memory_format=torch.channels_last)
+    loss.set_style(load_painting(style.painting, style.card["style"]["size"])[None].to(device))
+    gatys5.set_style(load_painting(style.painting, GATYS5_PAINTING)[None].to(device))
     squares = HeldOutPhotos(paths, cfg.size)
     photos = [squares[k][0][None].to(device) / 255 for k in range(len(paths))]
-    net = net.to(device, memory_format=torch.channels_last)
-    painted, seconds = repaint(net, photos)
+    net = style.net.to(device, memory_format=torch.channels_last)
+    cache = Path(str(cfg.traces)) if cfg.traces else None
     with autocast(device, cfg.precision):
-        terms = [
-            values(loss, picture, photo) for picture, photo in zip(painted, photos, strict=True)
-        ]
-        references = refer(cfg, photos, loss, [term["total"] for term in terms])
-        distances = [gatys5_of(net, path, gatys5, cfg.gatys5_size, device) for path in large]
-    pictures = {"photo": photos, "network": painted}
-    pictures |= {f"reference_{name}": found.pictures for name, found in references.items()}
-    figures = {
+        found = measure(net, loss, photos, cfg.protocols, cache)
+        far = distances(net, large, gatys5, cfg.gatys5_size, device)
+    if not far:
+        print(
+            f"gatys5: not measured; expected photos of {cfg.gatys5_size} px or more on the longer "
+            "side, found smaller ones; try large_photos=FOLDER",
+            file=sys.stderr,
+        )
+    found.figures |= {
         "photos": {"count": len(paths), "size": cfg.size, "names": [path.name for path in paths]},
-        "loss": means(terms),
-        "equivalents": {name: found.figures for name, found in references.items()},
-        "gatys5": {
-            "size": cfg.gatys5_size,
-            "names": [path.name for path in large],
-            **means(distances),
-            "by_photo": [[rounded(each["style"]), rounded(each["content"])] for each in distances],
+        "gatys5": far,
+        "machine": {
+            "device": device.type,
+            "threads": torch.get_num_threads(),
+            "precision": resolve_precision(cfg.precision, device.type),
+            "torch": torch.__version__,
         },
-        "artefacts": {
-            name: {who: mean(float(measure(one)) for one in ones) for who, ones in pictures.items()}
-            for name, measure in ARTEFACTS.items()
-        },
-        "stability": {
-            name: mean(float(measure(net, photo)) for photo in photos)
-            for name, measure in STABILITY.items()
-        },
-        "seconds": {"network": seconds, **{k: found.seconds for k, found in references.items()}},
     }
-    rows = zip(*pictures.values(), strict=True)
-    return Evaluation(figures, [[to_image(one[0]) for one in row] for row in rows])
+    return found
 
 
 def own_loss(recipe: dict[str, Any], extractors: DictConfig) -> PerceptualLoss:
     """The loss that a card describes, on the loss network of this machine."""
     extractor = instantiate(extractors[recipe["extractor"]["arch"]])
     return PerceptualLoss(extractor, **{k: v for k, v in recipe.items() if k != "extractor"})
-
-
-@torch.no_grad()
-def repaint(net: nn.Module, photos: list[Tensor]) -> tuple[list[Tensor], float]:
-    """The network's pictures, and the median of the seconds that one took."""
-    net(photos[0])  # the first pass takes longer
-    painted, seconds = [], []
-    for photo in photos:
-        began = time.perf_counter()
-        painted.append(net(photo))
-        float(painted[-1][0, 0, 0, 0])  # waits for a GPU
-        seconds.append(time.perf_counter() - began)
-    return painted, rounded(statistics.median(seconds))
-
-
-@torch.no_grad()
-def values(loss: PerceptualLoss, picture: Tensor, photo: Tensor) -> dict[str, float]:
-    return {name: float(term) for name, term in loss(picture, photo).items()}
-
-
-@torch.no_grad()
-def gatys5_of(
-    net: nn.Module, path: Path, gatys5: PerceptualLoss, size: int, device: torch.device
-) -> dict[str, float]:
-    """Relative style and content distance of one photo of at most ``size`` px longer side."""
-    image = flatten(read_photo(path))
-    photo = to_tensor(resize_longer(image, min(size, max(image.size))))[None].to(device)
-    with torch.autocast(device.type, enabled=False):
-        picture = net(photo)
-    terms = values(gatys5, picture, photo)
-    return {name: terms[name] for name in ("style", "content")}
-
-
-@dataclass
-class Reference:
-    """What one protocol says of all photos."""
-
-    figures: dict[str, Any]
-    pictures: list[Tensor]
-    seconds: float  # median time to the equivalent iteration
-
-
-def refer(
-    cfg: DictConfig, photos: list[Tensor], loss: PerceptualLoss, objectives: list[float]
-) -> dict[str, Reference]:
-    """Compare every photo's objective with the reference's under every protocol."""
-    cache = Path(cfg.traces) if cfg.traces else None
-    found = {}
-    for protocol in cfg.protocols:
-        iterations, pictures, seconds = [], [], []
-        bar = tqdm(photos, desc=protocol, unit="photo", disable=None)
-        for photo, objective in zip(bar, objectives, strict=True):
-            record, picture = trace(photo, loss, protocol, objective, cache)
-            number = record.first_at_or_below(objective)
-            iterations.append(number)
-            pictures.append(picture)
-            seconds.append(record.seconds[-1 if number is None else number])
-        figures = {
-            **equivalents(iterations, PROTOCOLS[protocol].most),
-            "by_photo": iterations,
-        }
-        found[protocol] = Reference(figures, pictures, rounded(statistics.median(seconds)))
-    return found
-
-
-def means(terms: list[dict[str, float]]) -> dict[str, float]:
-    return {name: mean(term[name] for term in terms) for name in terms[0]}
-
-
-def mean(values: Iterator[float]) -> float:
-    return rounded(statistics.fmean(values))
-
-
-def rounded(value: float) -> float:
-    return float(f"{value:.4g}")
 
 
 def save_json(figures: dict[str, Any], path: Path) -> None:
@@ -257,7 +231,7 @@ def table(results: dict[str, dict[str, Any]]) -> str:
         columns[f"{name} (range)"] = lambda f, name=name: spread(f["equivalents"][name])
         columns[f"{name} speed-up"] = lambda f, name=name: speedup(f["seconds"], name)
     columns["gatys5 style / content"] = lambda f: (
-        f"{f['gatys5']['style']:.3f} / {f['gatys5']['content']:.2f}"
+        f"{f['gatys5']['style']:.3f} / {f['gatys5']['content']:.2f}" if f["gatys5"] else "-"
     )
     for name in first["artefacts"]:
         columns[name] = lambda f, name=name: " / ".join(
