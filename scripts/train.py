@@ -126,6 +126,7 @@ def describe(cfg: DictConfig) -> dict[str, Any]:
     config = OmegaConf.to_container(cfg)
     style, loss, network = config["style"], config["loss"], config["network"]
     picture = Path(style.pop("image")).expanduser()
+    del style["weight"]  # stands in the loss
     style |= {"file": picture.name, "sha256": hashlib.sha256(picture.read_bytes()).hexdigest()}
     extractor = named(loss["extractor"])
     if "weights" in extractor:

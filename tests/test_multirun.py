@@ -7,7 +7,7 @@ from test_end_to_end import arguments
 
 def test_a_grid_of_weights_and_sizes_makes_one_sheet(photo_folder, painting, tmp_path):
     outputs = tmp_path / "outputs"
-    grid = ["loss.style_weight=5,20", "style.size=64,96", "trainer.max_steps=2"]
+    grid = ["style.weight=5,20", "style.size=64,96", "trainer.max_steps=2"]
     grid.append("trainer.val_check_interval=2")
     args = arguments(photo_folder, painting, outputs, *grid)
     result = run_script("train", "--multirun", *args)
