@@ -189,11 +189,20 @@ def command_line() -> str:
 
 @hydra.main(version_base="1.3", config_path="../configs", config_name="train")
 def run_hydra(cfg: DictConfig) -> Path:
-    with config_errors():  # here too: hydra would put a line of its own before the error's
-        job = HydraConfig.get()
-        if job.mode == RunMode.MULTIRUN:  # all begin at the same second, says hydra's clock
-            cfg.paths.run += f"_{job.job.num}"
+    job = HydraConfig.get()
+    if job.mode != RunMode.MULTIRUN:
+        with config_errors():  # here too: hydra would put a line of its own before the error's
+            return train(cfg)
+    cfg.paths.run += f"_{job.job.num}"  # all begin at the same second, says hydra's clock
+    try:
         return train(cfg)
+    except InputError as error:
+        if not isinstance(error.__cause__, SystemExit):
+            raise  # the other runs go on
+        with config_errors():
+            raise InputError(
+                f"interrupted in run {job.job.num}; those before it are kept"
+            ) from error
 
 
 def main() -> None:
