@@ -55,11 +55,7 @@ class StyleModule(pl.LightningModule):
         return self.net(photos).float()
 
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
-        stylized = self(photos)
-        terms = self.loss(stylized, photos)
-        if self.shift_weight:
-            terms["shift"] = self.shift_error(photos, stylized)
-            terms["total"] = terms["total"] + self.shift_weight * terms["shift"]
+        stylized, terms = self._compare(photos, self.global_step)
         self._check(terms, stylized, photos)
         self.log_dict({f"loss/{name}": term.detach() for name, term in terms.items()})
         for name in ("style", "content"):
@@ -67,27 +63,36 @@ class StyleModule(pl.LightningModule):
         self._log_output(stylized.detach())
         return terms["total"]
 
-    def shift_error(self, photos: Tensor, stylized: Tensor) -> Tensor:
+    def _compare(self, photos: Tensor, number: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The network's answer to a batch, and every term of it."""
+        stylized = self(photos)
+        terms = self.loss(stylized, photos)
+        if self.shift_weight:
+            terms["shift"] = self.shift_error(photos, stylized, number)
+            terms["total"] = terms["total"] + self.shift_weight * terms["shift"]
+        return stylized, terms
+
+    def shift_error(self, photos: Tensor, stylized: Tensor, number: int) -> Tensor:
         """How much strokes do not move with the photo: 0 they do, 1 is the picture's own variance.
 
         Half of the photos are stylized again, moved by less than the network's stride: another
-        shift at every step, all fifteen in turn. What is tied to the stride is the grid that
+        shift for every batch, all fifteen in turn. What is tied to the stride is the grid that
         upsampling leaves, which the style loss takes for the grain of the canvas, and what
         flickers in a video.
 
         Args:
             photos: ``(N, 3, H, W)`` RGB in [0, 1].
             stylized: The network's answer to them, the same shape.
+            number: Of the batch; it decides the shift.
         """
         some = slice((len(photos) + 1) // 2)
-        down, right = divmod(self.global_step * 7 % (STRIDE**2 - 1) + 1, STRIDE)
+        down, right = divmod(number * 7 % (STRIDE**2 - 1) + 1, STRIDE)
         expected = stylized[some, :, down:, right:]
         error = (self(photos[some, :, down:, right:]) - expected).square().mean()
         return error / stylized.detach().var((2, 3)).mean().clamp_min(FLAT**2)
 
     def validation_step(self, photos: Tensor, batch_idx: int) -> None:
-        stylized = self(photos)
-        terms = self.loss(stylized, photos)
+        stylized, terms = self._compare(photos, batch_idx)
         self._check(terms, stylized, photos)
         self.log_dict(
             {f"held_out/{name}": term for name, term in terms.items()}, batch_size=len(photos)

@@ -38,13 +38,13 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("-o", "--output", type=Path, default=Path("docs"), help="a folder")
+    parser.add_argument("-o", "--output", type=Path, default=ROOT / "docs", help="a folder")
     parser.add_argument("--photos", type=Path, default=EXAMPLES, help="a folder of photos")
     parser.add_argument(
         "--table", type=Path, default=ROOT / "checkpoints/README.md", help="file with the table"
     )
     parser.add_argument("--only-table", action="store_true", help="draw no pictures")
-    parser.add_argument("--styles", nargs="+", help="shipped styles; default: all")
+    parser.add_argument("--styles", nargs="+", help="draw the sheets of these only; default: all")
     return parser.parse_args()
 
 
@@ -80,7 +80,7 @@ def style_sheet(stylize: Stylizer, photos: list[tuple[str, Image.Image]]) -> Ima
     return captioned([everything, strengths, scales])
 
 
-def chapter(style: str, card: dict[str, Any], wide: bool) -> str:
+def chapter(style: str, card: dict[str, Any]) -> str:
     """The style's part of gallery.md."""
     painting = card["style"]
     found = card.get("evaluation")
@@ -90,8 +90,8 @@ def chapter(style: str, card: dict[str, Any], wide: bool) -> str:
         f"[{painting['title']}]({painting['page']}), {painting['painter']}, {painting['year']} "
         f"({painting['licence']}).",
     ]
-    if wide:
-        lines[-1] += f" Also as `{style}{WIDE}`, a network of width 32."
+    if style.endswith(WIDE):
+        lines[-1] += f" The network of width 32 beside `{style.removesuffix(WIDE)}`."
     if found:
         lines += ["", measured(found)]
     return "\n".join([*lines, "", f"![{style}](gallery/{style}.jpg)", ""])
@@ -141,7 +141,7 @@ def worth(figures: dict[str, float] | None) -> str:
 
 def put_table(path: Path, styles: list[str]) -> None:
     """Replace what stands between the marks of a Markdown file."""
-    parts = path.read_text(encoding="utf-8").split(MARK)
+    parts = (path.read_text(encoding="utf-8") if path.is_file() else "").split(MARK)
     if len(parts) != 3:
         raise InputError(
             f"{path}: expected {MARK} before and after the table, found {len(parts) - 1}"
@@ -151,17 +151,18 @@ def put_table(path: Path, styles: list[str]) -> None:
         temporary.write_text(MARK.join(parts), encoding="utf-8")
 
 
-def draw(styles: list[str], photos: list[Path], output: Path) -> None:
-    """Write the sheets and gallery.md."""
+def draw(styles: list[str], drawn: list[str], photos: list[Path], output: Path) -> None:
+    """Write gallery.md, the contact sheet of all styles, and the sheets of those in ``drawn``."""
     pictures = [(path.stem, flatten(read_photo(path))) for path in photos]
-    narrow = [style for style in styles if not style.endswith(WIDE)]
     tiles, chapters = [(pictures[0][0], pictures[0][1])], []
-    for style in tqdm(narrow, unit="style", disable=None):
+    for style in tqdm(styles, unit="style", disable=None):
         stylize = Stylizer(style)
-        sheet = style_sheet(stylize, pictures)
-        save_picture(Photo.from_image(sheet), output / "gallery" / f"{style}.jpg", quality=QUALITY)
-        tiles.append((style, stylize(pictures[0][1])))
-        chapters.append(chapter(style, stylize.cards[0], f"{style}{WIDE}" in styles))
+        chapters.append(chapter(style, stylize.cards[0]))
+        if not style.endswith(WIDE):
+            tiles.append((style, stylize(pictures[0][1])))
+        if style in drawn:
+            sheet = Photo.from_image(style_sheet(stylize, pictures))
+            save_picture(sheet, output / "gallery" / f"{style}.jpg", quality=QUALITY)
     rows = [tiles[k : k + ACROSS] for k in range(0, len(tiles), ACROSS)]
     save_picture(Photo.from_image(captioned(rows)), output / "contact_sheet.jpg", quality=QUALITY)
     head = (
@@ -175,14 +176,17 @@ def draw(styles: list[str], photos: list[Path], output: Path) -> None:
 def main() -> None:
     args = parse_args()
     with one_line_errors():
-        photos, styles = find_images(args.photos), args.styles or shipped_styles()
+        photos, styles = find_images(args.photos), shipped_styles()
         if not photos or not styles:
             missing = "photos in it" if not photos else "styles to repaint it with"
             raise InputError(f"{args.photos}: expected {missing}, found none")
+        for name in args.styles or []:
+            if name not in styles:
+                raise InputError(f"--styles: expected some of {', '.join(styles)}, found {name!r}")
         put_table(args.table, styles)
         if args.only_table:
             return
-        draw(styles, photos, args.output)
+        draw(styles, args.styles or styles, photos, args.output)
     print(args.output / "gallery.md")
 
 

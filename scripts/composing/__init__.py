@@ -16,7 +16,7 @@ from fst.errors import InputError, one_line_errors
 
 def find_painting(style: DictConfig) -> Path:
     """The painting's file; a missing one is named with the page where it can be had."""
-    path = Path(style.image).expanduser()
+    path = Path(str(style.image)).expanduser()
     if path.is_file():
         return path
     if style.page is None:
