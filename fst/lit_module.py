@@ -10,10 +10,13 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from fst.errors import InputError
 from fst.networks import STRIDE
 
+GRID = 50  # times: a grid is seen where other differences are not
+WINDOW = 4  # strides: in which a grid is looked for; it changes with the picture
 FLAT = 2e-3  # standard deviation of a picture in [0, 1] below which it shows nothing: half a level
 
 
@@ -73,23 +76,24 @@ class StyleModule(pl.LightningModule):
         return stylized, terms
 
     def shift_error(self, photos: Tensor, stylized: Tensor, number: int) -> Tensor:
-        """How much strokes do not move with the photo: 0 they do, 1 is the picture's own variance.
+        """How much strokes do not move with the photo, relative to the picture's own variance.
 
         Half of the photos are stylized again, moved by less than the network's stride: another
-        shift for every batch, all fifteen in turn. What is tied to the stride is the grid that
-        upsampling leaves, which the style loss takes for the grain of the canvas, and what
-        flickers in a video.
+        shift for every batch, all fifteen in turn. What the two pictures do not share flickers in a
+        video, and the part of it that repeats with the stride is a grid, which the style loss takes
+        for the grain of the canvas: it counts `GRID` times.
 
         Args:
-            photos: ``(N, 3, H, W)`` RGB in [0, 1].
+            photos: ``(N, 3, H, W)`` RGB in [0, 1], at least 20 px a side.
             stylized: The network's answer to them, the same shape.
             number: Of the batch; it decides the shift.
         """
         some = slice((len(photos) + 1) // 2)
         down, right = divmod(number * 7 % (STRIDE**2 - 1) + 1, STRIDE)
         expected = stylized[some, :, down:, right:]
-        error = (self(photos[some, :, down:, right:]) - expected).square().mean()
-        return error / stylized.detach().var((2, 3)).mean().clamp_min(FLAT**2)
+        error = self(photos[some, :, down:, right:]) - expected
+        energy = error.square().mean() + GRID * _grid(error).square().mean()
+        return energy / stylized.detach().var((2, 3)).mean().clamp_min(FLAT**2)
 
     def validation_step(self, photos: Tensor, batch_idx: int) -> None:
         stylized, terms = self._compare(photos, batch_idx)
@@ -156,6 +160,14 @@ class StyleModule(pl.LightningModule):
     def _log_output(self, stylized: Tensor) -> None:
         for name in ("mean", "std", "min", "max"):
             self.log(f"output/{name}", getattr(stylized, name)())
+
+
+def _grid(pictures: Tensor) -> Tensor:
+    """What repeats with the network's stride: local means by phase, less those of all phases."""
+    height, width = (side // (WINDOW * STRIDE) * WINDOW * STRIDE for side in pictures.shape[-2:])
+    phases = F.pixel_unshuffle(pictures[..., :height, :width], STRIDE).unflatten(1, (3, -1))
+    means = F.avg_pool2d(phases.flatten(0, 1), WINDOW)  # (3 N, phases, H, W)
+    return means - means.mean(1, keepdim=True)
 
 
 def _contrast(pictures: Tensor) -> Tensor:
