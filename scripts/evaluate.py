@@ -35,6 +35,7 @@ from fst.evaluation import Evaluation, distances, measure
 from fst.files import atomic_path, check_folder
 from fst.images import Photo, contact_sheet, find_images, save_picture
 from fst.losses import PerceptualLoss
+from fst.signals import leave, signals
 from fst.traces import PROTOCOLS
 
 GATYS5_PAINTING = 512  # px, shorter side
@@ -261,4 +262,5 @@ def run_hydra(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    run_alone(run_hydra)
+    with signals(leave):
+        run_alone(run_hydra)

@@ -3,7 +3,7 @@
 python scripts/optimize.py photo=PHOTO.jpg style=starry_night
 python scripts/optimize.py photo=PHOTO.jpg style.name=mine style.image=PAINTING.jpg size=1024
 
-Ctrl-C keeps the picture as far as it is.
+Ctrl-C and SIGTERM keep the picture as far as it is.
 """
 
 import time
@@ -42,6 +42,7 @@ from fst.images import (
     to_array,
     to_tensor,
 )
+from fst.signals import interrupt, leave, signals
 
 NARROWEST = 32  # px: two positions of the deepest style layer
 SHOWN = ("total", "style", "content")  # beside the progress bar
@@ -72,11 +73,11 @@ def optimize(cfg: DictConfig) -> Iteration:
     )
     state = None
     try:
-        with autocast(device, cfg.precision), closing(states):
+        with signals(interrupt), autocast(device, cfg.precision), closing(states):
             for state in watched(states, cfg, output):  # noqa: B007 - the last one is wanted
                 pass
     except (KeyboardInterrupt, OptimizationLostError) as stop:
-        why = str(stop) or "interrupted"
+        why = str(stop) if isinstance(stop, OptimizationLostError) else "interrupted"
         if state is None:
             raise InputError(f"{why}; there is no picture yet to save") from stop
         save(state, output)
@@ -170,4 +171,5 @@ def run_hydra(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    run_alone(run_hydra)
+    with signals(leave):
+        run_alone(run_hydra)

@@ -82,7 +82,8 @@ def test_tensorboard_has_the_terms(photo, painting, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to another process")
-def test_ctrl_c_keeps_the_picture(photo, painting, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_keep_the_picture(number, photo, painting, tmp_path):
     out = tmp_path / "out.png"
     command = [sys.executable, str(ROOT / "scripts" / "optimize.py")]
     command += arguments(photo, painting, out, "iterations=1000000", "save_every=3")
@@ -99,7 +100,7 @@ def test_ctrl_c_keeps_the_picture(photo, painting, tmp_path):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert re.search(
@@ -117,6 +118,11 @@ def test_ctrl_c_keeps_the_picture(photo, painting, tmp_path):
         ("iterations=0", "iterations: expected a whole number from 1 up, found 0"),
         ("size=10", "size: expected a whole number from 64 up, found 10"),
         ("lr=-1", "lr: expected a number above 0, found -1"),
+        ("lr=true", "lr: expected a number above 0, found True"),
+        ("seed=abc", "seed: expected a whole number from 0 up, found 'abc'"),
+        ("style.size=20", "style.size: expected a whole number from 32 up, found 20"),
+        ("style.image=null", "expected a picture, found no file at None"),
+        ("size=1026", "photo: expected a shorter side of at least 32 px at every scale"),
         ("precision=16", "precision: expected auto, 32-true or bf16-mixed, found 16"),
         ("device=abacus", "device: expected auto, cpu or a GPU of this machine, found 'abacus'"),
         ("photo={tmp}/no.jpg", "no.jpg: expected a picture"),
@@ -125,6 +131,8 @@ def test_ctrl_c_keeps_the_picture(photo, painting, tmp_path):
     ],
 )
 def test_bad_settings(override, said, photo, painting, tmp_path):
+    if override.startswith("size=1026"):
+        make_picture(600, 40).save(photo)
     args = arguments(photo, painting, tmp_path / "out.png", override.format(tmp=tmp_path))
     assert said in error_line(run_inline("optimize", *args))
     assert not (tmp_path / "out.png").exists()
