@@ -93,6 +93,7 @@ def composed(script: str, args: list[str], painting: Path, photo_folder: Path) -
         "PAINTINGS": painting.parent,
         "PAINTING.jpg": painting,
         "PHOTOS": photo_folder,
+        "LARGE": photo_folder,
         "PHOTO.jpg": painting,
     }
     args = [re.sub(r"=([A-Z]+(?:\.jpg)?)$", lambda m: f"={filled[m[1]]}", word) for word in args]
