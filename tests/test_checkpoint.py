@@ -143,7 +143,11 @@ def test_shipped_styles_load_and_say_where_they_come_from(style):
     assert card["style"]["licence"] == "public domain"
     assert len(card["style"]["sha256"]) == 64
     assert card["training"]["steps"] > 0
-    assert card["metrics"]["style"] <= 0.12
+    assert card["metrics"]["style"] <= 0.15  # an untouched photo is at 0.6 or more
     assert card["metrics"]["content"] <= 1
+    if found := card.get("evaluation"):
+        assert found["gatys5"]["style"] <= 0.12
+        assert found["gatys5"]["content"] <= 1
+        assert found["equivalents"]["johnson"]["median"] >= 65
     if card["network"]["arguments"]["width"] == 16:
         assert path.stat().st_size < 1_000_000

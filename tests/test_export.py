@@ -14,7 +14,7 @@ from test_deploy import make_net, statistics_of
 from test_engines import DECIBELS, check_shapes, check_types, psnr
 
 from fst import export
-from fst.checkpoint import find_checkpoint, load_checkpoint
+from fst.checkpoint import find_checkpoint, load_checkpoint, shipped_styles
 from fst.deploy import fold_statistics
 from fst.engines import make_engine
 from fst.errors import InputError
@@ -111,7 +111,7 @@ def test_the_file_describes_itself(script):
     ("args", "said"),
     [
         (("starry_night", "net.pt"), "net.pt: expected a name that ends in .onnx"),
-        (("monalisa", "net.onnx"), "style: expected one of great_wave, starry_night, udnie"),
+        (("monalisa", "net.onnx"), f"style: expected one of {', '.join(shipped_styles())}"),
         (("starry_night", "taken/net.onnx"), "taken: expected a folder to write into, but"),
     ],
 )
