@@ -94,6 +94,9 @@ def test_ctrl_c_and_sigterm_keep_the_picture(number, photo, painting, tmp_path):
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # ignored in the background
     )
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("out-64px-*.png")):
