@@ -98,13 +98,16 @@ def test_ctrl_c_and_sigterm_keep_the_picture(number, photo, painting, tmp_path):
             signal.SIGINT, signal.SIG_DFL
         ),  # ignored in the background
     )
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("out-64px-*.png")):
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    try:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("out-64px-*.png")):
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()  # where the test fails, nothing goes on for a million iterations
     assert process.returncode == 1
     assert re.search(
         r"^error: interrupted; saved as far as it was: \S+out\.png \(iteration \d+", err, re.M
