@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def measure(
             for name, measured in ARTEFACTS.items()
         },
         "stability": {
-            name: mean(float(measured(net, photo)) for photo in photos)
+            name: mean(float(measured(partial(plainly, net), photo)) for photo in photos)
             for name, measured in STABILITY.items()
         },
         "seconds": {"network": seconds, **{k: found.seconds for k, found in references.items()}},
