@@ -34,6 +34,8 @@ class StyleModule(pl.LightningModule):
         optimizer: Called with the network's parameters.
         scheduler: Called with the optimiser, stepped after every step; None keeps the rate.
         shift_weight: Of the error of `shift_error` in the total; 0 leaves it out and saves a pass.
+        compiled: Whether passes with gradients run through ``torch.compile``. Those without, of
+            validation and samples, do not: each of their shapes would be compiled for itself.
     """
 
     strict_loading = False  # `loss.*` is not in checkpoints; `on_load_checkpoint` checks the rest
@@ -45,6 +47,7 @@ class StyleModule(pl.LightningModule):
         optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
         scheduler: Callable[[torch.optim.Optimizer], Any] | None = None,
         shift_weight: float = 0,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         # channels-last: what CPUs' and GPUs' fastest convolutions want
@@ -52,10 +55,14 @@ class StyleModule(pl.LightningModule):
         self.loss = loss.to(memory_format=torch.channels_last)
         self._optimizer, self._scheduler = optimizer, scheduler
         self.shift_weight = shift_weight
+        # of a function: a compiled module would be a second child with the same weights
+        self._fast = torch.compile(lambda photos: self.net(photos), dynamic=False)
+        self.compiled = compiled
 
     def forward(self, photos: Tensor) -> Tensor:
         """Stylize ``(N, 3, H, W)`` RGB in [0, 1]; the same shape and range, float32."""
-        return self.net(photos).float()
+        net = self._fast if self.compiled and torch.is_grad_enabled() else self.net
+        return net(photos).float()
 
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
         stylized, terms = self._compare(photos, self.global_step)
@@ -90,8 +97,9 @@ class StyleModule(pl.LightningModule):
         """
         some = slice((len(photos) + 1) // 2)
         down, right = divmod(number * 7 % (STRIDE**2 - 1) + 1, STRIDE)
-        expected = stylized[some, :, down:, right:]
-        error = self(photos[some, :, down:, right:]) - expected
+        height, width = (side - STRIDE + 1 for side in photos.shape[-2:])  # the same for all shifts
+        window = some, slice(None), slice(down, down + height), slice(right, right + width)
+        error = self(photos[window]) - stylized[window]
         energy = error.square().mean() + GRID * _grid(error).square().mean()
         return energy / stylized.detach().var((2, 3)).mean().clamp_min(FLAT**2)
 

@@ -16,7 +16,16 @@ from typing import Any
 
 import hydra
 import pytorch_lightning as pl
-from composing import config_errors, find_painting, named, public, resolve_precision, run_alone
+from composing import (
+    config_errors,
+    find_painting,
+    keep_freed_memory,
+    named,
+    public,
+    resolve_compile,
+    resolve_precision,
+    run_alone,
+)
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
@@ -38,6 +47,7 @@ def train(cfg: DictConfig) -> Path:
     check_settings(cfg)
     checkpoint = go_on(cfg) if cfg.ckpt_path is not None else None
     cfg.trainer.precision = resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)
+    cfg.compile = resolve_compile(cfg.compile, cfg.trainer.max_steps)
     OmegaConf.resolve(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
 
@@ -50,7 +60,12 @@ def train(cfg: DictConfig) -> Path:
     loss.set_style(painting[None])
     net = start_from(instantiate(cfg.network), cfg.init)
     module = StyleModule(
-        net, loss, instantiate(cfg.optimizer), instantiate(cfg.scheduler), cfg.shift_weight
+        net,
+        loss,
+        instantiate(cfg.optimizer),
+        instantiate(cfg.scheduler),
+        cfg.shift_weight,
+        cfg.compile,
     )
 
     release = Release(run / f"{cfg.style.name}.safetensors", describe(cfg))
@@ -214,6 +229,7 @@ def main() -> None:
         "treespec, LeafSpec",  # Lightning 2.6 on torch 2.15
     ):
         warnings.filterwarnings("ignore", f".*{known}")
+    keep_freed_memory()
     run_alone(run_hydra)
 
 

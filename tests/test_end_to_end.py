@@ -181,6 +181,22 @@ def test_johnson2016_takes_a_few_steps_on_random_vgg16_weights(photo_folder, pai
     assert card["metrics"]["style_relu4_3"] > 0
 
 
+@pytest.mark.slow
+def test_a_compiled_run_has_the_same_losses(photo_folder, painting, tmp_path):
+    found = []
+    for compiled in ("false", "true"):
+        outputs = tmp_path / compiled
+        result = run_script(
+            "train", *arguments(photo_folder, painting, outputs), f"compile={compiled}",
+            "trainer.max_steps=4", "trainer.val_check_interval=4", "trainer.precision=32-true",
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        found.append(load_checkpoint(only_run(outputs) / "mine.safetensors")[1]["metrics"])
+    eager, fast = found
+    for name, value in eager.items():
+        assert fast[name] == pytest.approx(value, rel=1e-2), name
+
+
 @needs_shared
 @pytest.mark.slow
 def test_the_real_vgg19_trains(photo_folder, tmp_path):

@@ -86,11 +86,13 @@ def test_fifteen_batches_look_at_all_fifteen_shifts(monkeypatch):
     monkeypatch.setattr(module, "forward", lambda moved: seen.append(moved) or 0 * moved)
     for number in range(15):
         module.shift_error(photos, stylized, number)
-    assert all(
-        torch.equal(moved, photos[:2, :, -moved.shape[2] :, -moved.shape[3] :]) for moved in seen
-    )
-    shifts = {(32 - moved.shape[2], 32 - moved.shape[3]) for moved in seen}
-    assert shifts == {(down, right) for down in range(4) for right in range(4)} - {(0, 0)}
+    windows = {
+        (down, right): photos[:2, :, down : down + 29, right : right + 29]
+        for down in range(4)
+        for right in range(4)
+    }
+    shifts = [k for moved in seen for k, window in windows.items() if torch.equal(moved, window)]
+    assert sorted(shifts) == sorted(windows.keys() - {(0, 0)})
 
 
 def test_the_shift_error_is_part_of_the_total():
@@ -179,3 +181,16 @@ def test_bf16_gives_the_losses_of_float32_within_a_percent():
         mixed = module.loss(module(photos), photos)
     for name in ("style", "content"):
         torch.testing.assert_close(mixed[name], exact[name], rtol=0.02, atol=0)
+
+
+def test_only_passes_with_gradients_are_compiled():
+    module = make_module(shift_weight=1)
+    module.compiled, photos = True, torch.rand(2, 3, 32, 32)
+    shapes = []
+    module._fast = lambda batch: shapes.append(tuple(batch.shape)) or module.net(batch)
+    for number in range(5):
+        module._compare(photos, number)
+    assert set(shapes) == {(2, 3, 32, 32), (1, 3, 29, 29)}  # whatever the shift: two compilations
+    with torch.no_grad():
+        module._compare(photos, 0)
+    assert len(shapes) == 10

@@ -1,6 +1,9 @@
 """What the scripts that compose a config share: paintings, config nodes, errors as one line."""
 
+import ctypes
 import os
+import shutil
+import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +15,9 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from fst.errors import InputError, one_line_errors
+
+WORTH_COMPILING = 200  # steps
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def find_painting(style: DictConfig) -> Path:
@@ -77,6 +83,42 @@ def resolve_precision(precision: str, accelerator: str) -> str:
     else:
         fast = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return "bf16-mixed" if fast else "32-true"
+
+
+def resolve_compile(wanted: bool | str, steps: int) -> bool:
+    """``auto`` compiles where there is a compiler, and steps enough to make up for its time.
+
+    Raises:
+        InputError: Another value, or true and no C++ compiler.
+    """
+    compiler = os.environ.get("CXX", "g++")
+    missing = None
+    if shutil.which(compiler) is None:
+        missing = f"no {compiler}"
+    elif not Path(sysconfig.get_path("include"), "Python.h").is_file():
+        missing = "no Python.h"
+    if wanted == "auto":
+        return missing is None and steps >= WORTH_COMPILING
+    if not isinstance(wanted, bool):
+        raise InputError(f"compile: expected auto, true or false, found {wanted!r}")
+    if wanted and missing:
+        raise InputError(
+            f"compile: expected a C++ compiler and Python's headers, found {missing}; install g++ "
+            "and python3-dev, or set compile=false"
+        )
+    return wanted
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what is freed: giving it back and taking it anew costs a third of a step.
+
+    Of use to processes that allocate the same large tensors again and again. Elsewhere than on
+    glibc it does nothing.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None:
+        mallopt(M_MMAP_MAX, 0)  # large blocks, too, come from the heap
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def pick_device(name: str) -> torch.device:

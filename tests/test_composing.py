@@ -1,0 +1,53 @@
+"""What the scripts that compose a config decide by themselves."""
+
+import sysconfig
+
+import pytest
+from conftest import ROOT
+
+from fst.errors import InputError
+
+
+@pytest.fixture
+def composing(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    import composing
+
+    return composing
+
+
+@pytest.fixture
+def compiler(tmp_path, monkeypatch):
+    """A compiler and Python's headers, or so it seems."""
+    (tmp_path / "c++").touch(mode=0o755)
+    (tmp_path / "Python.h").touch()
+    monkeypatch.setenv("CXX", str(tmp_path / "c++"))
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
+    return tmp_path
+
+
+def test_compiling_is_for_runs_that_are_long_enough_for_it(composing, compiler):
+    assert composing.resolve_compile("auto", 200)
+    assert not composing.resolve_compile("auto", 199)
+    assert composing.resolve_compile(True, 1)
+    assert not composing.resolve_compile(False, 10_000)
+
+
+@pytest.mark.parametrize("lacking", ["c++", "Python.h"])
+def test_without_a_compiler_nothing_is_compiled_unless_asked_for(composing, compiler, lacking):
+    (compiler / lacking).unlink()
+    assert not composing.resolve_compile("auto", 10_000)
+    assert not composing.resolve_compile(False, 10_000)
+    with pytest.raises(
+        InputError, match="compile: expected a C.. compiler and Python.s headers, f"
+    ):
+        composing.resolve_compile(True, 10_000)
+
+
+def test_another_value_is_refused(composing):
+    with pytest.raises(InputError, match="compile: expected auto, true or false, found 'yes'"):
+        composing.resolve_compile("yes", 10)
+
+
+def test_keeping_freed_memory_is_harmless(composing):
+    composing.keep_freed_memory()
