@@ -145,7 +145,7 @@ def test_resuming_with_other_settings_is_one_clear_line(trained, photo_folder, p
     before = (run / "config.yaml").read_text()
     for setting, said in (
         ("network.width=8", "resume: expected network={"),
-        ("loss.style_weight=3", "resume: expected loss.style_weight=6, as the run began with, fo"),
+        ("loss.style_weight=3", "resume: expected loss.style_weight=7, as the run began with, fo"),
         ("style.name=other", "resume: expected style.name=mine, as the run began with, found oth"),
         ("trainer.max_steps=30", "resume: expected trainer.max_steps=20, as the run began with, f"),
     ):
