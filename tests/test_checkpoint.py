@@ -134,7 +134,7 @@ def test_styles_are_found_by_name_and_by_path(checkpoint):
         find_checkpoint("../checkpoints/starry_night")
 
 
-# Measured, shipped for their looks, and worth fewer iterations than a style should be (docs/recipe.md).
+# Shipped for their looks, and worth fewer iterations than a style should be (docs/recipe.md).
 BEHIND = ("composition_vii", "delaunay_metzinger", "starry_night", "starry_night-w32")
 
 
