@@ -55,13 +55,13 @@ class StyleModule(pl.LightningModule):
         self.loss = loss.to(memory_format=torch.channels_last)
         self._optimizer, self._scheduler = optimizer, scheduler
         self.shift_weight = shift_weight
-        # of a function: a compiled module would be a second child with the same weights
-        self._fast = torch.compile(lambda photos: self.net(photos), dynamic=False)
-        self.compiled = compiled
+        self._fast: Callable[[Tensor], Tensor] | None = None
+        if compiled:  # a function: a compiled module would be a second child with the same weights
+            self._fast = torch.compile(lambda photos: self.net(photos), dynamic=False)
 
     def forward(self, photos: Tensor) -> Tensor:
         """Stylize ``(N, 3, H, W)`` RGB in [0, 1]; the same shape and range, float32."""
-        net = self._fast if self.compiled and torch.is_grad_enabled() else self.net
+        net = self._fast if self._fast and torch.is_grad_enabled() else self.net
         return net(photos).float()
 
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:

@@ -19,7 +19,6 @@ import pytorch_lightning as pl
 from composing import (
     config_errors,
     find_painting,
-    keep_freed_memory,
     named,
     public,
     resolve_compile,
@@ -229,7 +228,6 @@ def main() -> None:
         "treespec, LeafSpec",  # Lightning 2.6 on torch 2.15
     ):
         warnings.filterwarnings("ignore", f".*{known}")
-    keep_freed_memory()
     run_alone(run_hydra)
 
 

@@ -134,10 +134,6 @@ def test_styles_are_found_by_name_and_by_path(checkpoint):
         find_checkpoint("../checkpoints/starry_night")
 
 
-# Shipped for their looks, and worth fewer iterations than a style should be (docs/recipe.md).
-BEHIND = ("composition_vii", "delaunay_metzinger", "starry_night", "starry_night-w32")
-
-
 @pytest.mark.parametrize("style", shipped_styles())
 def test_shipped_styles_load_and_say_where_they_come_from(style):
     path = find_checkpoint(style)
@@ -152,7 +148,19 @@ def test_shipped_styles_load_and_say_where_they_come_from(style):
     if found := card.get("evaluation"):
         assert found["gatys5"]["style"] <= 0.12
         assert found["gatys5"]["content"] <= 1
-        johnson = found["equivalents"]["johnson"]["median"]
-        assert (johnson >= 65) == (style not in BEHIND), johnson
     if card["network"]["arguments"]["width"] == 16:
         assert path.stat().st_size < 1_000_000
+
+
+# Shipped for their looks, and worth fewer iterations than a style should be (docs/recipe.md).
+BEHIND = ("composition_vii", "delaunay_metzinger", "starry_night", "starry_night-w32")
+
+
+@pytest.mark.parametrize("style", shipped_styles())
+def test_one_pass_is_worth_65_iterations(style, request):
+    _, card = load_checkpoint(find_checkpoint(style))
+    if "evaluation" not in card:
+        pytest.skip(f"{style} has not been evaluated yet")
+    if style in BEHIND:
+        request.applymarker(pytest.mark.xfail(strict=True, reason="needs a longer training"))
+    assert card["evaluation"]["equivalents"]["johnson"]["median"] >= 65

@@ -69,6 +69,7 @@ def config_errors() -> Iterator[None]:
 
 def run_alone(script: Callable[[], object]) -> None:
     """Run a function under ``hydra.main`` as a script does, with errors as one line."""
+    keep_freed_memory()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra's own report takes six lines
     with config_errors():
         script()
@@ -110,7 +111,7 @@ def resolve_compile(wanted: bool | str, steps: int) -> bool:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what is freed: giving it back and taking it anew costs a third of a step.
+    """Let glibc keep what is freed: giving it back and taking it anew costs a tenth of a step.
 
     Of use to processes that allocate the same large tensors again and again. Elsewhere than on
     glibc it does nothing.
