@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,6 +23,7 @@ from torchvision.models import VGG16_Weights, VGG19_Weights
 from torchvision.models.vgg import cfgs, make_layers
 
 from fst.errors import InputError
+from fst.fused import FusedFeatures, usable
 
 _BLOCKS = {"vgg16": cfgs["D"], "vgg19": cfgs["E"]}
 _HOW_TO = "set loss.extractor.weights=FILE or the environment variable FST_VGG_WEIGHTS=FILE"
@@ -111,6 +113,11 @@ class VGGFeatures(nn.Module):
         self.register_buffer("mean", torch.tensor(own_mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(own_std).view(1, 3, 1, 1))
         self.requires_grad_(False).eval()
+        self._fused: FusedFeatures | None = None
+
+    def _apply(self, *args: Any, **settings: Any) -> "VGGFeatures":
+        self._fused = None  # its weights are copies
+        return super()._apply(*args, **settings)
 
     def forward(self, images: Tensor, layers: Sequence[str] | None = None) -> dict[str, Tensor]:
         """Activations of ``(N, 3, H, W)`` RGB in [0, 1], by layer name, shallow to deep.
@@ -122,6 +129,10 @@ class VGGFeatures(nn.Module):
         wanted = set(self.names.values()) if layers is None else set(layers)
         found: dict[str, Tensor] = {}
         x = (images - self.mean) / self.std
+        if usable(x):
+            self._fused = self._fused or FusedFeatures(self.features)
+            indices = [index for index, name in self.names.items() if name in wanted]
+            return {self.names[i]: y for i, y in zip(indices, self._fused(x, indices), strict=True)}
         for index, layer in enumerate(self.features):
             x = layer(x)
             if self.names.get(index) in wanted:

@@ -58,6 +58,23 @@ def test_instance_norm_is_pytorchs():
     torch.testing.assert_close(ours(x), theirs(x), atol=1e-4, rtol=1e-4)
 
 
+def test_the_gradient_of_instance_norm_is_pytorchs():
+    torch.manual_seed(0)
+    ours, theirs = InstanceNorm(5), nn.InstanceNorm2d(5, affine=True).double()
+    for parameter in ours.parameters():
+        nn.init.normal_(parameter)
+    theirs.load_state_dict(ours.state_dict())
+    images = (3 + 2 * torch.randn(2, 5, 9, 13)).to(memory_format=torch.channels_last)
+    wanted = torch.randn_like(images)
+    found = []
+    for norm in (ours, theirs):
+        x = images.to(norm.weight.dtype, copy=True).requires_grad_()
+        norm(x).backward(wanted.to(x.dtype))
+        found.append((x.grad, norm.weight.grad, norm.bias.grad))
+    for mine, reference in zip(*found, strict=True):
+        torch.testing.assert_close(mine.double(), reference, rtol=1e-4, atol=1e-5)
+
+
 def test_instance_norm_keeps_bf16_accurate_far_from_zero():
     norm = InstanceNorm(3)
     x = torch.randn(1, 3, 64, 64) + 20

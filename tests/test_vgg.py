@@ -55,6 +55,41 @@ def test_features_are_torchvisions_after_normalising(weights, vgg16):
     assert found["relu2_1"].shape == (2, 128, 10, 12)
 
 
+@pytest.mark.skipif(
+    not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()),
+    reason="needs a CPU with bf16 units",
+)
+def test_the_fused_passes_are_those_of_autocast(weights, monkeypatch):
+    net = VGGFeatures(["relu1_1", "relu1_2", "relu2_1"], "vgg16", weights)
+    torch.manual_seed(0)
+    images = torch.rand(2, 3, 35, 50)
+    found = []
+    for fused in (True, False):
+        if not fused:
+            monkeypatch.setattr(vgg, "usable", lambda images: False)
+        x = images.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16):
+            features = net(x)
+            assert list(features) == ["relu1_1", "relu1_2", "relu2_1"]
+            assert list(net(x, ["relu1_2"])) == ["relu1_2"]
+        sum(y.float().square().mean() for y in features.values()).backward()
+        found.append((*features.values(), x.grad))
+    for mine, reference in zip(*found, strict=True):
+        assert mine.dtype == reference.dtype
+        error = (mine.float() - reference.float()).norm() / reference.float().norm()
+        assert error < 0.01
+
+
+def test_fused_weights_follow_the_networks(weights):
+    net = VGGFeatures(["relu1_1"], "vgg16", weights)
+    images = torch.rand(1, 3, 32, 32)
+    with torch.autocast("cpu", torch.bfloat16):
+        before = net(images)["relu1_1"]
+        net.features[0].weight.data.neg_()
+        net.to(torch.float32)
+        assert not torch.equal(net(images)["relu1_1"], before)
+
+
 def test_it_is_truncated_frozen_and_stops_early(weights):
     net = VGGFeatures(["relu1_1", "relu2_1"], "vgg16", weights)
     assert len(net.features) == layer_names("vgg16")["relu2_1"] + 1
