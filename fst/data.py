@@ -10,12 +10,11 @@ square of the photo is scaled to the crop's size, which never squashes. Of a pho
 times its width it is always the middle square.
 """
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -23,32 +22,29 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
 from fst.errors import InputError, check_whole
-from fst.images import find_images, flatten, read_photo, resize_shorter, to_tensor
+from fst.images import flatten, read_photo, resize_shorter, to_tensor
+from fst.index import PhotoIndex, index_annotations, index_folder
 
 MIN_SIDE = 64  # px: smaller photos are blur once they fill a crop
 MIN_CROP_AREA = 0.4  # of the photo's area, where a square of it fits; smaller crops are blur
 MAX_TRIES = 100  # unusable files in a row before the folder is given up
 
 
-def list_photos(root: str | Path, annotations: str | Path | None = None) -> list[Path]:
+class TooSmallError(InputError):
+    """A photo that would be blur in a crop."""
+
+
+def list_photos(root: str | Path, annotations: str | Path | None = None) -> PhotoIndex:
     """Paths of the photos of a flat or nested folder, or of those that a COCO JSON file lists.
 
     Raises:
-        InputError: No such folder or file, or no photo in it.
+        InputError: No such folder or file, or fewer than two photos.
     """
     root = Path(root).expanduser()
     if annotations is None:
-        paths = find_images(root)
+        paths = index_folder(root)
     else:
-        try:
-            text = Path(annotations).expanduser().read_text(encoding="utf-8")
-            names = {str(image["file_name"]) for image in json.loads(text)["images"]}
-            paths = sorted(root / name.lstrip("/") for name in names)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{annotations}: expected a COCO annotation file (JSON with images and file_name), "
-                f"found none ({error!r}); check data.annotations"
-            ) from error
+        paths = index_annotations(root, Path(annotations).expanduser())
     if len(paths) < 2:
         raise InputError(
             f"{root}: expected at least 2 photos to train on, found {len(paths)}; "
@@ -57,32 +53,51 @@ def list_photos(root: str | Path, annotations: str | Path | None = None) -> list
     return paths
 
 
+def leave_out(paths: PhotoIndex, names: Path) -> PhotoIndex:
+    """The photos without those that a text file names, relative to their folder, one by line.
+
+    Raises:
+        InputError: There is no such file, or fewer than two photos are left.
+    """
+    try:
+        lines = names.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"data.exclude: expected a text file of names by line, found none at {names} "
+            f"({error}); scripts/check_data.py --list makes one"
+        ) from error
+    left = paths.without_names(line for line in lines if line)
+    if len(left) < 2:
+        raise InputError(
+            f"data.exclude: expected at least 2 photos to be left of {len(paths)}, {names} leaves "
+            f"{len(left)}"
+        )
+    return left
+
+
 def split_photos(
-    paths: list[Path], root: Path, held_out: int, usable: Callable[[Path], bool]
-) -> tuple[list[Path], list[Path]]:
+    paths: PhotoIndex, held_out: int, usable: Callable[[Path], bool]
+) -> tuple[PhotoIndex, list[Path]]:
     """Training and held-out photos; the latter are fixed: chosen by a hash of the relative path.
 
     At most a fifth of the photos, and at least one, is held out: the first that are usable.
     """
-
-    def digest(path: Path) -> bytes:
-        return hashlib.sha256(path.relative_to(root).as_posix().encode()).digest()
-
-    ranked = sorted(paths, key=digest)
     count = max(1, min(held_out, len(paths) // 5))
-    chosen = list(islice(filter(usable, ranked), count))
-    return sorted(set(paths) - set(chosen)), chosen
+    fit = (row for row in paths.ranked() if usable(paths.at([row])[0]))
+    chosen = list(islice(fit, count))
+    return paths.without(chosen), paths.at(chosen)
 
 
 def read_for_training(path: Path) -> Tensor:
     """A photo as ``(3, H, W)`` uint8 RGB, on white where transparent.
 
     Raises:
-        InputError: Unreadable, or its shorter side is under 64 px.
+        InputError: Unreadable.
+        TooSmallError: Its shorter side is under 64 px.
     """
     image = flatten(read_photo(path))
     if min(image.size) < MIN_SIDE:
-        raise InputError(
+        raise TooSmallError(
             f"{path}: expected at least {MIN_SIDE} px, found {image.width}x{image.height}"
         )
     return v2.functional.pil_to_tensor(image)
@@ -113,7 +128,7 @@ class PhotoStream(Dataset):
         InputError: 100 files in a row are unusable.
     """
 
-    def __init__(self, paths: list[Path], crop_size: int, seed: int) -> None:
+    def __init__(self, paths: Sequence[Path], crop_size: int, seed: int) -> None:
         self.paths, self.seed = paths, seed
         self.augment = v2.Compose(
             [
@@ -121,7 +136,7 @@ class PhotoStream(Dataset):
                 v2.RandomHorizontalFlip(),
             ]
         )
-        self._epoch, self._order = -1, []
+        self._epoch, self._order = -1, np.empty(0, np.int64)
 
     def __getitem__(self, k: int) -> tuple[Tensor, list[str]]:
         epoch, place = divmod(k, len(self.paths))
@@ -142,9 +157,9 @@ class PhotoStream(Dataset):
             f"photos: expected usable ones, found {len(skipped)} unusable; {skipped[-1]}"
         )
 
-    def _shuffle(self, epoch: int) -> list[int]:
+    def _shuffle(self, epoch: int) -> np.ndarray:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        return torch.randperm(len(self.paths), generator=generator).tolist()
+        return torch.randperm(len(self.paths), generator=generator).numpy()
 
 
 class HeldOutPhotos(Dataset):
@@ -193,6 +208,8 @@ class PhotoDataModule(pl.LightningDataModule):
         batch_size: Photos per step.
         held_out: Photos kept for validation; fixed whatever the seed.
         annotations: COCO JSON file whose photos to use; its file names are relative to ``root``.
+        exclude: Text file of photos to leave out, one name relative to ``root`` by line, as
+            ``scripts/check_data.py --list`` writes it.
         workers: Processes that decode photos; 0 decodes in the training process.
         seed: Fixes files, crops and flips.
     """
@@ -204,6 +221,7 @@ class PhotoDataModule(pl.LightningDataModule):
         batch_size: int,
         held_out: int = 32,
         annotations: str | Path | None = None,
+        exclude: str | Path | None = None,
         workers: int = 2,
         seed: int = 0,
     ) -> None:
@@ -212,20 +230,20 @@ class PhotoDataModule(pl.LightningDataModule):
         check_whole("data.batch_size", batch_size, 1)
         check_whole("data.held_out", held_out, 1)
         check_whole("data.workers", workers, 0)
-        self.root, self.annotations = Path(root).expanduser(), annotations
+        self.root, self.annotations, self.exclude = Path(root).expanduser(), annotations, exclude
         self.crop_size, self.batch_size = crop_size, batch_size
         self.held_out, self.workers, self.seed = held_out, workers, seed
         self.skipped: dict[str, None] = {}  # messages in order of appearance, each once
-        self.train_paths: list[Path] = []
+        self.train_paths: Sequence[Path] = ()
         self.val_paths: list[Path] = []
 
     def setup(self, stage: str | None = None) -> None:
         if self.train_paths:
             return
         paths = list_photos(self.root, self.annotations)
-        self.train_paths, self.val_paths = split_photos(
-            paths, self.root, self.held_out, self._usable
-        )
+        if self.exclude is not None:
+            paths = leave_out(paths, Path(self.exclude).expanduser())
+        self.train_paths, self.val_paths = split_photos(paths, self.held_out, self._usable)
         if not self.val_paths:
             raise InputError(
                 f"{self.root}: expected usable photos, found {next(iter(self.skipped))}"

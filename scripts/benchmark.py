@@ -5,6 +5,7 @@ python scripts/benchmark.py stylize --engines eager openvino --sizes 512x512 192
 python scripts/benchmark.py tiles --megapixels 12
 python scripts/benchmark.py tiles --megapixels 100 --no-untiled
 python scripts/benchmark.py folder PHOTOS --count 300
+python scripts/benchmark.py photos PHOTOS --counts 1000 100000 1000000
 
 Tables go to stdout, progress to stderr. How each number is measured is said in
 scripts/benchmarks/. What is measured on CUDA GPUs alone has not been run yet.
@@ -67,6 +68,12 @@ def parse_args() -> argparse.Namespace:
     add("--count", type=int, default=300, help="the first so many of them (%(default)s)")
     add("--repeats", type=int, default=5, help="starts, of which the median is (%(default)s)")
     _add_engine(command)
+
+    text = "what a data set's size costs a training: time to the first batch, memory"
+    command = commands.add_parser("photos", help=text, description=text)
+    add = command.add_argument
+    add("folder", type=Path, help="photos to make large folders of; they stay as they are")
+    add("--counts", nargs="+", type=int, default=[1000, 100_000], help="photos (1000 100000)")
     return parser.parse_args()
 
 
@@ -84,6 +91,9 @@ def _add_engine(command: argparse.ArgumentParser) -> None:
 
 def check_options(args: argparse.Namespace) -> None:
     """Raise an `InputError` for what would only fail after minutes."""
+    for count in getattr(args, "counts", ()):
+        if count < 20:
+            raise InputError(f"counts: expected numbers from 20 up, found {count}")
     for name in "repeats", "count", "megapixels":
         if (value := getattr(args, name, 1)) <= 0:
             raise InputError(f"{name}: expected a number above 0, found {value}")
@@ -138,11 +148,21 @@ def folder(args: argparse.Namespace) -> None:
         print(table(titles, rows), end="\n\n", flush=True)
 
 
+def photos(args: argparse.Namespace) -> None:
+    from benchmarks import photos
+    from benchmarks.measuring import machine, table
+
+    print(machine(), end="\n\n")
+    for rows in photos.run(args):
+        print(table(photos.TITLES, rows), end="\n\n", flush=True)
+
+
 def main() -> None:
     with one_line_errors():
         args = parse_args()
         check_options(args)
-        {"stylize": stylize, "tiles": tiles, "folder": folder}[args.command](args)
+        commands = {"stylize": stylize, "tiles": tiles, "folder": folder, "photos": photos}
+        commands[args.command](args)
 
 
 if __name__ == "__main__":
