@@ -11,16 +11,15 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 from torchvision.utils import make_grid
 
 from fst import __version__
 from fst.checkpoint import save_checkpoint
-from fst.files import atomic_path
 from fst.images import Photo, save_picture, to_array
 from fst.lit_module import StyleModule
+from fst.safety import reported
 
 
 def _tensorboard(trainer: pl.Trainer) -> Any | None:
@@ -36,7 +35,18 @@ class RunLogger(TensorBoardLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        super().log_metrics({k: v for k, v in metrics.items() if k != "epoch"}, step)
+        with reported("curves"):
+            super().log_metrics({k: v for k, v in metrics.items() if k != "epoch"}, step)
+
+    @rank_zero_only
+    def save(self) -> None:
+        with reported("curves"):
+            super().save()
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        with reported("curves"):
+            super().finalize(status)
 
 
 class SampleGrid(Callback):
@@ -72,7 +82,8 @@ class SampleGrid(Callback):
             stylized = pl_module(self._photos.to(pl_module.device)).cpu()
         pairs = torch.stack([self._photos, stylized], dim=1).flatten(0, 1)  # photo, stylized, ...
         grid = make_grid(pairs, nrow=4)
-        save_picture(Photo(to_array(grid)), self.folder / f"step_{step:06d}.png")
+        with reported("samples"):
+            save_picture(Photo(to_array(grid)), self.folder / f"step_{step:06d}.png")
         if writer := _tensorboard(trainer):
             writer.add_image("samples/photo_and_stylized", grid, step)
 
@@ -113,20 +124,16 @@ class ProgressBar(TQDMProgressBar):
         self.train_progress_bar.reset(trainer.max_steps * trainer.accumulate_grad_batches)
         self.train_progress_bar.initial = trainer.global_step
 
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: StyleModule, exception: BaseException
+    ) -> None:
+        if self._train_progress_bar is not None:
+            self._train_progress_bar.close()  # what is said next begins a line
+
     def get_metrics(self, trainer: pl.Trainer, pl_module: StyleModule) -> dict[str, Any]:
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
         return metrics
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoints, whole or not at all also where /tmp is another disk."""
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
-    ) -> None:
-        with atomic_path(path) as temporary:
-            torch.save(checkpoint, temporary)
 
 
 class RunCard(Callback):
@@ -164,6 +171,7 @@ class Release(Callback):
         self.path, self.card = Path(path), card
         self.best, self.metrics, self.step = float("inf"), {}, -1  # of the last validation
         self.written = self.path  # what it went to
+        self.missing = False  # whether the last one could not be written
         self._seconds = 0.0  # before a resume
 
     def state_dict(self) -> dict[str, Any]:
@@ -189,15 +197,20 @@ class Release(Callback):
             for name, value in trainer.callback_metrics.items()
             if name.startswith("held_out/")
         }
+        last = trainer.global_step >= trainer.max_steps
         if self.metrics["total"] <= self.best:
-            self.best = self.metrics["total"]
-            self.written = self.path
-            self._write(trainer, pl_module)
-        elif trainer.global_step >= trainer.max_steps:
-            self.written = self.path.with_stem(f"{self.path.stem}-last")
-            self._write(trainer, pl_module)
+            self._write(trainer, pl_module, self.path)
+        elif last:
+            self._write(trainer, pl_module, self.path.with_stem(f"{self.path.stem}-last"))
 
-    def _write(self, trainer: pl.Trainer, pl_module: StyleModule) -> None:
+    def _write(self, trainer: pl.Trainer, pl_module: StyleModule, path: Path) -> None:
+        self.missing = True
+        with reported("release file"):
+            self._save(trainer, pl_module, path)
+            self.written, self.missing = path, False
+            self.best = min(self.best, self.metrics["total"])
+
+    def _save(self, trainer: pl.Trainer, pl_module: StyleModule, path: Path) -> None:
         if not trainer.is_global_zero:
             return
         progress = {"steps": trainer.global_step, "seconds": round(self.seconds())}
@@ -214,4 +227,4 @@ class Release(Callback):
             },
             "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         }
-        save_checkpoint(self.written, pl_module.net, card)
+        save_checkpoint(path, pl_module.net, card)

@@ -10,8 +10,8 @@ square of the photo is scaled to the crop's size, which never squashes. Of a pho
 times its width it is always the middle square.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+import signal
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,69 +23,16 @@ from torchvision.transforms import v2
 
 from fst.errors import InputError, check_whole
 from fst.images import flatten, read_photo, resize_shorter, to_tensor
-from fst.index import PhotoIndex, index_annotations, index_folder
+from fst.index import leave_out, list_photos, split_photos
 
 MIN_SIDE = 64  # px: smaller photos are blur once they fill a crop
 MIN_CROP_AREA = 0.4  # of the photo's area, where a square of it fits; smaller crops are blur
+PATIENCE = 300  # seconds for a batch of photos, which take a fraction of one
 MAX_TRIES = 100  # unusable files in a row before the folder is given up
 
 
 class TooSmallError(InputError):
     """A photo that would be blur in a crop."""
-
-
-def list_photos(root: str | Path, annotations: str | Path | None = None) -> PhotoIndex:
-    """Paths of the photos of a flat or nested folder, or of those that a COCO JSON file lists.
-
-    Raises:
-        InputError: No such folder or file, or fewer than two photos.
-    """
-    root = Path(root).expanduser()
-    if annotations is None:
-        paths = index_folder(root)
-    else:
-        paths = index_annotations(root, Path(annotations).expanduser())
-    if len(paths) < 2:
-        raise InputError(
-            f"{root}: expected at least 2 photos to train on, found {len(paths)}; "
-            "set data.root to a folder of photos"
-        )
-    return paths
-
-
-def leave_out(paths: PhotoIndex, names: Path) -> PhotoIndex:
-    """The photos without those that a text file names, relative to their folder, one by line.
-
-    Raises:
-        InputError: There is no such file, or fewer than two photos are left.
-    """
-    try:
-        lines = names.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"data.exclude: expected a text file of names by line, found none at {names} "
-            f"({error}); scripts/check_data.py --list makes one"
-        ) from error
-    left = paths.without_names(line for line in lines if line)
-    if len(left) < 2:
-        raise InputError(
-            f"data.exclude: expected at least 2 photos to be left of {len(paths)}, {names} leaves "
-            f"{len(left)}"
-        )
-    return left
-
-
-def split_photos(
-    paths: PhotoIndex, held_out: int, usable: Callable[[Path], bool]
-) -> tuple[PhotoIndex, list[Path]]:
-    """Training and held-out photos; the latter are fixed: chosen by a hash of the relative path.
-
-    At most a fifth of the photos, and at least one, is held out: the first that are usable.
-    """
-    count = max(1, min(held_out, len(paths) // 5))
-    fit = (row for row in paths.ranked() if usable(paths.at([row])[0]))
-    chosen = list(islice(fit, count))
-    return paths.without(chosen), paths.at(chosen)
 
 
 def read_for_training(path: Path) -> Tensor:
@@ -193,6 +140,11 @@ class _From(Sampler):
         return self.length
 
 
+def _ignore_interrupts(_worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the one that trains decides what follows."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _collate(items: list[tuple[Tensor, list[str]]]) -> tuple[Tensor, list[str]]:
     return torch.stack([photo for photo, _ in items]), [
         name for _, names in items for name in names
@@ -265,6 +217,8 @@ class PhotoDataModule(pl.LightningDataModule):
             batch_size=self.batch_size,
             sampler=_From(done * self.batch_size, steps * self.batch_size),
             num_workers=self.workers,
+            timeout=PATIENCE if self.workers else 0,
+            worker_init_fn=_ignore_interrupts,
             collate_fn=_collate,
             pin_memory=torch.cuda.is_available(),
         )

@@ -1,13 +1,17 @@
 """Run folders: which one to go on with, and whether it is fit for that.
 
-A run's folder holds ``config.yaml``, ``checkpoints/last.ckpt`` and what it shows and leaves behind.
+A run's folder holds ``config.yaml``, ``checkpoints/last.ckpt`` with the one before it, and what it
+shows and leaves behind.
 """
 
+import sys
 from pathlib import Path
 
 import torch
 
 from fst.errors import InputError
+
+LAST, BEFORE = "last.ckpt", "previous.ckpt"
 
 
 def find_resume(ckpt_path: str, runs: Path) -> Path:
@@ -21,12 +25,12 @@ def find_resume(ckpt_path: str, runs: Path) -> Path:
         InputError: There is none, or it does not lie in a run's folder.
     """
     if ckpt_path == "last":
-        found = sorted(runs.glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
+        found = sorted(runs.glob("*/checkpoints/*.ckpt"), key=lambda path: path.stat().st_mtime)
         if not found:
             raise InputError(
                 f"ckpt_path=last: expected a run with a checkpoint in {runs}, found none"
             )
-        checkpoint = found[-1].resolve()
+        checkpoint = _whole(found[-1].resolve().parent)
     else:
         checkpoint = Path(ckpt_path).expanduser().resolve()
         if not checkpoint.is_file():
@@ -37,6 +41,21 @@ def find_resume(ckpt_path: str, runs: Path) -> Path:
             f"RUN/config.yaml), found {checkpoint}"
         )
     return checkpoint
+
+
+def _whole(folder: Path) -> Path:
+    """The last checkpoint of a run, or the one before, said on stderr, where it is damaged."""
+    last, before = folder / LAST, folder / BEFORE
+    if not last.exists():
+        return before
+    try:
+        resume_step(last)
+    except InputError:
+        if not before.exists():
+            raise
+        print(f"warning: {last} is damaged; going on from {before}", file=sys.stderr)
+        return before
+    return last
 
 
 def config_of(checkpoint: Path) -> Path:
@@ -54,6 +73,6 @@ def resume_step(checkpoint: Path) -> int:
         return torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"]
     except Exception as error:  # torch raises many kinds on damaged files
         raise InputError(
-            f"{checkpoint}: expected a checkpoint of Lightning, found a damaged file; "
-            "start again without ckpt_path"
+            f"{checkpoint}: expected a checkpoint of Lightning, found a damaged file; try "
+            f"{BEFORE} beside it, or start again without ckpt_path"
         ) from error

@@ -20,10 +20,10 @@ from pathlib import Path
 from stylize import cores
 from tqdm import tqdm
 
-from fst.data import TooSmallError, list_photos, read_for_training
+from fst.data import TooSmallError, read_for_training
 from fst.errors import InputError, one_line_errors
 from fst.files import atomic_path, check_folder
-from fst.index import PhotoIndex
+from fst.index import PhotoIndex, list_photos
 from fst.signals import leave, signals
 
 KINDS = {

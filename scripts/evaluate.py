@@ -29,11 +29,12 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
 from fst.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint, shipped_styles
-from fst.data import MIN_SIDE, HeldOutPhotos, PhotoDataModule, list_photos, load_painting
+from fst.data import MIN_SIDE, HeldOutPhotos, PhotoDataModule, load_painting
 from fst.errors import InputError, check_whole
 from fst.evaluation import Evaluation, distances, measure
 from fst.files import atomic_path, check_folder
 from fst.images import Photo, contact_sheet, find_images, save_picture
+from fst.index import list_photos
 from fst.losses import PerceptualLoss
 from fst.signals import leave, signals
 from fst.traces import PROTOCOLS

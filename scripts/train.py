@@ -25,13 +25,14 @@ from composing import (
     resolve_precision,
     run_alone,
 )
+from composing.failures import explained
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from fst.callbacks import AtomicCheckpointIO, Release, RunCard
+from fst.callbacks import Release, RunCard
 from fst.checkpoint import find_checkpoint, load_checkpoint
 from fst.data import load_painting
 from fst.errors import InputError, check_whole
@@ -39,6 +40,7 @@ from fst.files import check_folder, make_folder
 from fst.lit_module import StyleModule
 from fst.networks import begin_with
 from fst.runs import config_of, find_resume, resume_step
+from fst.safety import AtomicCheckpointIO, StoppedError
 
 
 def train(cfg: DictConfig) -> Path:
@@ -84,11 +86,16 @@ def train(cfg: DictConfig) -> Path:
     with redirect_stdout(sys.stderr):  # Lightning's progress bar; results go to stdout
         try:
             trainer.fit(module, photos, ckpt_path=checkpoint)
-        except SystemExit as stop:  # how Lightning answers Ctrl-C
-            again = " ckpt_path=last" if (run / "checkpoints" / "last.ckpt").exists() else ""
-            raise InputError(f"interrupted; go on with: {command_line()}{again}") from stop
+        except (Exception, SystemExit) as error:
+            again = " ckpt_path=last" if list(run.glob("checkpoints/*.ckpt")) else ""
+            raise explained(error, f"go on with: {command_line()}{again}") from error
         if release.step != trainer.global_step:  # the last steps were no whole interval
             trainer.validate(module, photos, verbose=False)
+    if release.missing:
+        raise InputError(
+            f"{release.path}: expected room for the trained network, found none; its weights are "
+            f"in {run}/checkpoints; make room and go on with: {command_line()} ckpt_path=last"
+        )
     report(trainer, release, cfg)
     return release.written
 
@@ -211,7 +218,7 @@ def run_hydra(cfg: DictConfig) -> Path:
     try:
         return train(cfg)
     except InputError as error:
-        if not isinstance(error.__cause__, SystemExit):
+        if not isinstance(error.__cause__, SystemExit | StoppedError):
             raise  # the other runs go on
         with config_errors():
             raise InputError(

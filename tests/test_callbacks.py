@@ -10,7 +10,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from test_lit_module import make_module
 
 from fst.callbacks import (
-    AtomicCheckpointIO,
     ProgressBar,
     Release,
     RunCard,
@@ -20,16 +19,18 @@ from fst.callbacks import (
 )
 from fst.checkpoint import load_checkpoint
 from fst.data import PhotoDataModule
+from fst.safety import AtomicCheckpointIO
 
 CARD = {"network": {"name": "transformer", "arguments": {"width": 2}}, "training": {"seed": 0}}
 
 
 def fit(tmp_path, photo_folder, callbacks, **options):
     photos = PhotoDataModule(photo_folder, crop_size=64, batch_size=2, held_out=2, workers=0)
-    settings = {"max_steps": 4, "val_check_interval": 2, "log_every_n_steps": 1} | options
+    settings = {"max_steps": 4, "val_check_interval": 2, "log_every_n_steps": 1}
+    settings |= {"enable_checkpointing": False} | options
     trainer = pl.Trainer(
         max_epochs=-1, accelerator="cpu", callbacks=callbacks, check_val_every_n_epoch=None,
-        num_sanity_val_steps=1, enable_model_summary=False, enable_checkpointing=False,
+        num_sanity_val_steps=1, enable_model_summary=False,
         logger=RunLogger(tmp_path, name="", version=""), **settings,
     )  # fmt: skip
     module = make_module()

@@ -10,12 +10,11 @@ from PIL import Image
 from fst.data import (
     PhotoDataModule,
     PhotoStream,
-    list_photos,
     load_painting,
     read_for_training,
-    split_photos,
 )
 from fst.errors import InputError
+from fst.index import list_photos, split_photos
 
 
 class FakeTrainer:

@@ -17,6 +17,7 @@ OTHER = (
     "metrics",
     "traces",
     "lit_module",
+    "safety",
     "losses",
     "runs",
     "vgg",

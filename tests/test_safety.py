@@ -1,0 +1,206 @@
+"""What may happen to a long run, and what is left of it."""
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, error_line, run_inline
+from test_callbacks import fit
+from test_end_to_end import arguments, only_run
+from torch.utils.data import DataLoader
+
+from fst import data, safety
+from fst.errors import InputError
+from fst.safety import AtomicCheckpointIO, Checkpoints
+
+ENDLESS = ["trainer.max_steps=100000", "trainer.val_check_interval=100000", "compile=false"]
+
+
+@pytest.fixture
+def explained(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    from composing.failures import explained
+
+    return explained
+
+
+def step_of(path: Path) -> int:
+    return torch.load(path, weights_only=True)["global_step"]
+
+
+def run(tmp_path, photo_folder, checkpoints, **options):
+    io = {"plugins": [AtomicCheckpointIO()], "enable_checkpointing": True}
+    return fit(tmp_path, photo_folder, [checkpoints], **io, **options)
+
+
+def test_checkpoints_come_by_steps_and_the_one_before_is_kept(tmp_path, photo_folder):
+    run(tmp_path, photo_folder, Checkpoints(tmp_path / "c", every_n_steps=3, every_minutes=60))
+    assert step_of(tmp_path / "c/previous.ckpt") == 3
+    assert step_of(tmp_path / "c/last.ckpt") == 4  # the last step
+    assert len(list((tmp_path / "c").iterdir())) == 2
+
+
+def test_checkpoints_come_by_minutes(tmp_path, photo_folder):
+    run(tmp_path, photo_folder, Checkpoints(tmp_path / "c", every_n_steps=100, every_minutes=0))
+    assert step_of(tmp_path / "c/previous.ckpt") == 3
+
+
+def test_a_full_disk_is_reported_and_training_goes_on(tmp_path, photo_folder, monkeypatch, capsys):
+    save, calls = torch.save, []
+
+    def full(checkpoint, path):
+        calls.append(checkpoint["global_step"])
+        if calls[-1] == 2:
+            Path(path).write_bytes(b"half of it")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(checkpoint, path)
+
+    safety._warn.cache_clear()
+    monkeypatch.setattr(safety.torch, "save", full)
+    run(
+        tmp_path, photo_folder, Checkpoints(tmp_path / "c", every_n_steps=1, every_minutes=60),
+        max_steps=3,
+    )  # fmt: skip
+    assert calls == [1, 2, 3]
+    assert "warning: checkpoint not written, training goes on: " in (err := capsys.readouterr().err)
+    assert "No space left on device" in err
+    assert step_of(tmp_path / "c/last.ckpt") == 3
+    assert step_of(tmp_path / "c/previous.ckpt") == 1
+    assert len(list((tmp_path / "c").iterdir())) == 2
+
+
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path, photo_folder, capsys):
+    (tmp_path / "c").touch()  # a file where the folder should be
+    safety._warn.cache_clear()
+    trainer, _ = run(
+        tmp_path, photo_folder, Checkpoints(tmp_path / "c", every_n_steps=1, every_minutes=60)
+    )
+    assert trainer.global_step == 4
+    assert capsys.readouterr().err.count("warning: checkpoint not written") == 1
+
+
+def start(photo_folder, painting, outputs, *more) -> subprocess.Popen:
+    """A training that goes on until something happens, at its first checkpoint or later."""
+    command = [sys.executable, str(ROOT / "scripts/train.py")]
+    command += arguments(photo_folder, painting, outputs, *ENDLESS, *more)
+    process = subprocess.Popen(
+        command, env={**os.environ, "PYTHONPATH": str(ROOT / "tests")}, cwd=ROOT, text=True,
+        stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not list(outputs.glob("*/*/checkpoints/last.ckpt")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return process
+
+
+def end(process: subprocess.Popen) -> str:
+    """The error line that it leaves."""
+    out, err = process.communicate(timeout=120)
+    kept = [line for line in err.splitlines() if line.startswith(("error: ", "Traceback"))]
+    assert process.returncode == 1, err
+    assert len(kept) == 1, err
+    assert not out
+    return kept[0]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_step_and_saves(number, photo_folder, painting, tmp_path):
+    process = start(photo_folder, painting, tmp_path / "out")
+    process.send_signal(number)
+    line = end(process)
+    checkpoints = only_run(tmp_path / "out") / "checkpoints"
+    assert line.startswith(f"error: stopped after step {step_of(checkpoints / 'last.ckpt')}; go on")
+    assert line.endswith(" ckpt_path=last")
+    assert (checkpoints / "previous.ckpt").exists()
+
+
+@pytest.mark.slow
+def test_photos_that_disappear_end_in_one_line(photo_folder, painting, tmp_path):
+    process = start(photo_folder, painting, tmp_path / "out", "data.workers=1")
+    shutil.rmtree(photo_folder)
+    line = end(process)
+    assert "photos: expected usable ones, found " in line
+    assert line.endswith(" ckpt_path=last")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc to find the worker")
+def test_a_killed_worker_ends_in_one_line(photo_folder, painting, tmp_path):
+    process = start(photo_folder, painting, tmp_path / "out", "data.workers=1")
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[0]), signal.SIGKILL)
+    line = end(process)
+    assert "photos: a process that reads them was killed" in line
+    assert line.endswith(" ckpt_path=last")
+
+
+class Hanging(torch.utils.data.Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, k):
+        time.sleep(60)
+
+
+def test_a_hanging_loader_is_given_up(explained):
+    with pytest.raises(RuntimeError, match="timed out") as caught:
+        next(iter(DataLoader(Hanging(), num_workers=1, timeout=1)))
+    line = str(explained(caught.value, "go on with: x"))
+    assert line.startswith(f"photos: expected a batch within {data.PATIENCE} s, found none")
+
+
+def test_the_loader_of_a_training_has_a_time_limit(photo_folder):
+    module = data.PhotoDataModule(photo_folder, 64, 1, held_out=1, workers=1)
+    module.setup()
+    module.trainer = type(
+        "Trainer", (), {"max_steps": 1, "global_step": 0, "accumulate_grad_batches": 1}
+    )
+    assert module.train_dataloader().timeout == data.PATIENCE
+
+
+def test_a_full_gpu_names_the_settings(explained):
+    error = explained(torch.OutOfMemoryError("CUDA out of memory. Tried ..."), "go on")
+    assert isinstance(error, InputError)
+    assert "try a smaller data.batch_size, data.crop_size" in str(error)
+
+
+def test_what_is_not_understood_stays_as_it_is(explained):
+    error = RuntimeError("shape mismatch")
+    assert explained(error, "go on") is error
+
+
+@pytest.fixture
+def two_checkpoints(photo_folder, painting, tmp_path):
+    outputs = tmp_path / "out"
+    more = "trainer.max_steps=10", "callbacks.checkpoint.every_n_steps=4"
+    result = run_inline("train", *arguments(photo_folder, painting, outputs, *more))
+    assert result.returncode == 0, result.stderr
+    return only_run(outputs) / "checkpoints", more, outputs
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(two_checkpoints, photo_folder, painting):
+    checkpoints, more, outputs = two_checkpoints
+    last, before = checkpoints / "last.ckpt", checkpoints / "previous.ckpt"
+    expected = torch.load(last, weights_only=True)["state_dict"]
+    assert (step_of(last), step_of(before)) == (10, 8)
+    last.write_bytes(last.read_bytes()[:1000])
+    args = arguments(photo_folder, painting, outputs, *more, "ckpt_path=last")
+    result = run_inline("train", *args)
+    assert result.returncode == 0, result.stderr
+    assert f"warning: {last} is damaged; going on from {before}" in result.stderr
+    for name, tensor in torch.load(last, weights_only=True)["state_dict"].items():
+        assert torch.equal(tensor, expected[name]), name
+    last.write_bytes(b"")
+    before.unlink()
+    line = error_line(run_inline("train", *args))
+    assert "last.ckpt: expected a checkpoint of Lightning, found a damaged file" in line
