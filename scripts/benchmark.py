@@ -2,6 +2,7 @@
 
 python scripts/benchmark.py stylize --json times.json
 python scripts/benchmark.py stylize --engines eager openvino --sizes 512x512 1920x1080
+python scripts/benchmark.py train --photos PHOTOS
 python scripts/benchmark.py tiles --megapixels 12
 python scripts/benchmark.py tiles --megapixels 100 --no-untiled
 python scripts/benchmark.py folder PHOTOS --count 300
@@ -69,6 +70,21 @@ def parse_args() -> argparse.Namespace:
     add("--repeats", type=int, default=5, help="starts, of which the median is (%(default)s)")
     _add_engine(command)
 
+    text = "scripts/train.py against a plainly written loop in float32"
+    command = commands.add_parser("train", help=text, description=text)
+    add = command.add_argument
+    settings = "fast", "johnson2016"
+    add("--settings", nargs="+", choices=settings, default=settings, help="presets (both)")
+    add("--photos", type=Path, default=EXAMPLES, metavar="FOLDER", help="to train on (examples)")
+    add("--steps", type=int, default=30, help="that count (%(default)s)")
+    add("--repeats", type=int, default=2, help="rounds, of which the medians are (%(default)s)")
+    add("--json", type=Path, metavar="FILE", help="write the rows there, too")
+    add(
+        "--quick",
+        action="store_true",
+        help="three steps, nothing compiled: whether it works",
+    )
+
     text = "what a data set's size costs a training: time to the first batch, memory"
     command = commands.add_parser("photos", help=text, description=text)
     add = command.add_argument
@@ -94,7 +110,7 @@ def check_options(args: argparse.Namespace) -> None:
     for count in getattr(args, "counts", ()):
         if count < 20:
             raise InputError(f"counts: expected numbers from 20 up, found {count}")
-    for name in "repeats", "count", "megapixels":
+    for name in "repeats", "count", "megapixels", "steps":
         if (value := getattr(args, name, 1)) <= 0:
             raise InputError(f"{name}: expected a number above 0, found {value}")
     if getattr(args, "json", None):
@@ -124,6 +140,22 @@ def stylize(args: argparse.Namespace) -> None:
     for some in passes.run(args):
         lines = [[row[key] for key in TITLES] for row in some]
         print(table(list(TITLES.values()), lines), end="\n\n", flush=True)
+        rows += some
+    if args.json:
+        with atomic_path(args.json) as temporary:
+            temporary.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def train(args: argparse.Namespace) -> None:
+    from benchmarks import training
+    from benchmarks.measuring import find_photos, machine, table, warn_of_load
+
+    find_photos(args.photos)
+    warn_of_load()
+    print(machine(), end="\n\n")
+    rows = []
+    for some in training.run(args):
+        print(table(training.TITLES, [list(row.values()) for row in some]), end="\n\n", flush=True)
         rows += some
     if args.json:
         with atomic_path(args.json) as temporary:
@@ -161,7 +193,8 @@ def main() -> None:
     with one_line_errors():
         args = parse_args()
         check_options(args)
-        commands = {"stylize": stylize, "tiles": tiles, "folder": folder, "photos": photos}
+        commands = {"stylize": stylize, "train": train, "tiles": tiles}
+        commands |= {"folder": folder, "photos": photos}
         commands[args.command](args)
 
 

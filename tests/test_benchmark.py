@@ -2,8 +2,10 @@
 
 import json
 import math
+import re
 import sys
 from argparse import Namespace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from torch import nn
 
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from benchmarks import folders, measuring, passes, tiles, variants
+from benchmarks import folders, measuring, passes, tiles, training, variants
 from benchmarks.floor import Rates, Work, watch
 
 from fst.engines import available_engines
@@ -25,11 +27,11 @@ CPU = torch.device("cpu")
 EAGER = "--device", "cpu", "--engine", "eager", "--precision", "fp32"
 
 
-@pytest.mark.parametrize("command", ["stylize", "tiles", "folder"])
+@pytest.mark.parametrize("command", ["stylize", "train", "tiles", "folder", "photos"])
 def test_help(command):
     result = run_inline("benchmark", command, "--help")
     assert result.returncode == 0
-    assert "--style" in result.stdout
+    assert "--style" in result.stdout or command in ("train", "photos")
 
 
 def test_help_is_quick_since_it_does_not_load_torch():
@@ -195,9 +197,49 @@ def test_folder(checkpoint, photo_folder):
     assert sorted(photo_folder.rglob("*")) == before
 
 
+@pytest.mark.slow
+def test_train(tmp_path):
+    rows = tmp_path / "rows.json"
+    options = "--quick", "--settings", "fast", "--repeats", 1, "--json", rows
+    result = run_script("benchmark", "train", *options)
+    assert result.returncode == 0, result.stderr
+    plain, product = json.loads(rows.read_text())
+    assert (plain["variant"], product["variant"]) == ("plain", "product")
+    assert plain["setting"] == product["setting"] == "fast"
+    assert product["ratio"] == pytest.approx(product["images_per_s"] / plain["images_per_s"])
+    assert 0 < product["wait_share"] < 1
+    assert product["peak_mib"] > 500
+    assert 0 < plain["peak_share"] < 1
+
+
+def test_the_plain_loop_is_the_products_network():
+    plain = training.plain_net(6)
+    for parameter, ours in zip(
+        [p for p in plain.parameters() if p.ndim > 1],
+        [p for p in TransformerNet(6).parameters() if p.ndim > 1],
+        strict=True,
+    ):
+        assert parameter.shape == ours.shape
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="needs Linux's /proc")
+def test_photos(tmp_path):
+    for k in range(20):
+        make_picture(90, 80, seed=k).save(tmp_path / f"{k}.jpg")
+    result = run_script("benchmark", "photos", tmp_path, "--counts", 100)
+    assert result.returncode == 0, result.stderr
+    for way in "reading the folder", "its index", "annotations":
+        assert re.search(rf"\| 100 +\| {way} ", result.stdout), result.stdout
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [
+        (["photos", "{tmp}"], "expected at least 20 photos, found 0"),
+        (["photos", "{tmp}", "--counts", "3"], "counts: expected numbers from 20 up, found 3"),
+        (["train", "--photos", "{tmp}/nosuch"], "nosuch: expected a folder of photos"),
+        (["train", "--steps", "0"], "steps: expected a number above 0, found 0"),
         (["folder", "{tmp}/nosuch"], "nosuch: expected a folder of photos, found no such folder"),
         (["folder", "{tmp}"], "expected photos in it, found none; try"),
         (["tiles", "--photos", "{tmp}/nosuch"], "nosuch: expected a folder of photos"),

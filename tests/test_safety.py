@@ -1,7 +1,9 @@
 """What may happen to a long run, and what is left of it."""
 
+import contextlib
 import errno
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT, error_line, run_inline
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_callbacks import fit
 from test_end_to_end import arguments, only_run
 from torch.utils.data import DataLoader
@@ -20,6 +23,7 @@ from fst import data, safety
 from fst.errors import InputError
 from fst.safety import AtomicCheckpointIO, Checkpoints
 
+KILLS = int(os.environ.get("FST_TEST_KILLS", "2"))
 ENDLESS = ["trainer.max_steps=100000", "trainer.val_check_interval=100000", "compile=false"]
 
 
@@ -122,6 +126,55 @@ def test_a_signal_ends_the_step_and_saves(number, photo_folder, painting, tmp_pa
     assert line.startswith(f"error: stopped after step {step_of(checkpoints / 'last.ckpt')}; go on")
     assert line.endswith(" ckpt_path=last")
     assert (checkpoints / "previous.ckpt").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+def test_kills_at_random_moments_change_nothing(photo_folder, painting, tmp_path):
+    """FST_TEST_KILLS=20 takes some minutes."""
+    steps, chance = 12 * KILLS, random.Random(0)
+    more = f"trainer.max_steps={steps}", "callbacks.checkpoint.every_n_steps=2", "compile=false"
+    whole = arguments(photo_folder, painting, tmp_path / "whole", *more)
+    assert run_inline("train", *whole).returncode == 0
+    outputs = tmp_path / "killed"
+    killed = arguments(photo_folder, painting, outputs, *more)
+    command, reached = [sys.executable, str(ROOT / "scripts/train.py"), *killed], 0
+    for _ in range(KILLS):
+        again = ["ckpt_path=last"] if reached else []
+        process = subprocess.Popen(
+            [*command, *again], env={**os.environ, "PYTHONPATH": str(ROOT / "tests")}, cwd=ROOT,
+            stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        while process.poll() is None and newest_step(outputs) <= reached:
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0, 0.5))
+        process.kill()
+        assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+        reached = newest_step(outputs)
+    last = run_inline("train", *killed, "ckpt_path=last")
+    assert last.returncode == 0, last.stderr
+    found, expected = (
+        torch.load(only_run(tmp_path / name) / "checkpoints/last.ckpt", weights_only=True)
+        for name in ("killed", "whole")
+    )
+    assert found["global_step"] == steps
+    for name, tensor in expected["state_dict"].items():
+        assert torch.equal(found["state_dict"][name], tensor), name
+    curves = []
+    for name in "killed", "whole":
+        events = EventAccumulator(str(only_run(tmp_path / name)))
+        events.Reload()
+        curves.append([(event.step, event.value) for event in events.Scalars("loss/total")])
+    assert curves[0] == curves[1]  # one curve, the same
+
+
+def newest_step(outputs: Path) -> int:
+    """Of the checkpoints that are whole at this moment."""
+    steps = [0]
+    for path in outputs.glob("*/*/checkpoints/*.ckpt"):
+        with contextlib.suppress(Exception):  # replaced while it is read
+            steps.append(step_of(path))
+    return max(steps)
 
 
 @pytest.mark.slow

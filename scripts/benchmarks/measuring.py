@@ -123,20 +123,25 @@ def _resident(name: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
-def run_stylize(*arguments: object, **environment: str) -> tuple[float, float | None]:
-    """Run ``scripts/stylize.py``: seconds from start to end, and peak memory in MiB.
+def run_child(*command: object, **environment: str) -> tuple[float, float | None]:
+    """Run a Python script: seconds from start to end, and peak memory in MiB.
 
     Raises:
         InputError: It failed; with its line.
     """
-    command = [sys.executable, "-c", _STARTER, sys.executable, str(STYLIZE), *map(str, arguments)]
+    starter = [sys.executable, "-c", _STARTER, sys.executable, *map(str, command)]
     done = subprocess.run(
-        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+        starter, env={**os.environ, **environment}, capture_output=True, text=True, check=False
     )
     if done.returncode:
         line = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise InputError(f"stylize.py: {line.removeprefix('error: ')}")
+        raise InputError(f"{Path(str(command[0])).name}: {line.removeprefix('error: ')}")
     return tuple(json.loads(done.stdout))
+
+
+def run_stylize(*arguments: object, **environment: str) -> tuple[float, float | None]:
+    """`run_child` of ``scripts/stylize.py``."""
+    return run_child(STYLIZE, *arguments, **environment)
 
 
 def find_photos(folder: Path) -> list[Path]:
