@@ -85,7 +85,8 @@ class SampleGrid(Callback):
         with reported("samples"):
             save_picture(Photo(to_array(grid)), self.folder / f"step_{step:06d}.png")
         if writer := _tensorboard(trainer):
-            writer.add_image("samples/photo_and_stylized", grid, step)
+            # Lightning's curves count from 0: after the tenth step they are at 9
+            writer.add_image("samples/photo_and_stylized", grid, step - 1)
 
 
 class Throughput(Callback):

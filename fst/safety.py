@@ -81,9 +81,6 @@ class Checkpoints(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._written, self._at = trainer.global_step, time.monotonic()
-        # Lightning counts the step of a checkpoint only after writing it, and would go on with the
-        # curves one step late at every resume
-        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
         for number in signal.SIGINT, signal.SIGTERM:  # after Lightning set its own
             self._before[number] = signal.getsignal(number)
             if self._before[number] is not signal.SIG_IGN:  # as under nohup

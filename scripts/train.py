@@ -72,7 +72,7 @@ def train(cfg: DictConfig) -> Path:
     release = Release(run / f"{cfg.style.name}.safetensors", describe(cfg))
     card = RunCard(painting, OmegaConf.to_yaml(cfg), command_line())
     # what a killed run logged after its last checkpoint is dropped
-    purge = resume_step(checkpoint) + 1 if checkpoint else None
+    purge = resume_step(checkpoint) if checkpoint else None
     trainer = instantiate(
         cfg.trainer,
         callbacks=[*instantiate(cfg.callbacks).values(), release, card],

@@ -54,7 +54,7 @@ def events(tmp_path, photo_folder):
 
 def test_tensorboard_gets_pictures_curves_and_the_config(events, tmp_path):
     grids = events.Images("samples/photo_and_stylized")
-    assert [grid.step for grid in grids] == [2, 4]
+    assert [grid.step for grid in grids] == [1, 3]  # as Lightning counts: from 0
     assert (events.Images("painting")[0].height, events.Images("painting")[0].width) == (20, 30)
     text = events.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
     assert "seed: 0" in text
