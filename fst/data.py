@@ -124,17 +124,31 @@ class HeldOutPhotos(Dataset):
         return v2.functional.pil_to_tensor(square), []
 
 
-class _From(Sampler):
-    """Counts from ``start`` to ``length``, and says it is ``length`` long.
+class _Share(Sampler):
+    """The photos of one process, in blocks of a batch: the others' blocks lie between them.
 
     Lightning counts the batches before a resume as seen, so the length must not shrink.
+
+    Args:
+        begin: The first photo that no process has seen.
+        batches: Of one process, those before a resume among them.
+        done: Batches before a resume.
+        batch_size: Photos in each.
+        rank: The process, of ``processes``.
     """
 
-    def __init__(self, start: int, length: int) -> None:
-        self.start, self.length = start, length
+    def __init__(
+        self, begin: int, batches: int, done: int, batch_size: int, rank: int, processes: int
+    ) -> None:
+        self.first = range(
+            begin + rank * batch_size,
+            begin + processes * batch_size * (batches - done),
+            processes * batch_size,
+        )
+        self.batch_size, self.length = batch_size, batches * batch_size
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(self.start, self.length))
+        return (first + k for first in self.first for k in range(self.batch_size))
 
     def __len__(self) -> int:
         return self.length
@@ -188,6 +202,7 @@ class PhotoDataModule(pl.LightningDataModule):
         self.skipped: dict[str, None] = {}  # messages in order of appearance, each once
         self.train_paths: Sequence[Path] = ()
         self.val_paths: list[Path] = []
+        self._seen: int | None = None  # photos, by all processes, before a resume
 
     def setup(self, stage: str | None = None) -> None:
         if self.train_paths:
@@ -210,18 +225,40 @@ class PhotoDataModule(pl.LightningDataModule):
         return True
 
     def train_dataloader(self) -> DataLoader:
-        steps = self.trainer.max_steps * self.trainer.accumulate_grad_batches
-        done = self.trainer.global_step * self.trainer.accumulate_grad_batches
+        trainer = self.trainer
+        done = trainer.global_step * trainer.accumulate_grad_batches
+        batches = trainer.max_steps * trainer.accumulate_grad_batches
+        begin = done * self.batch_size * trainer.world_size if self._seen is None else self._seen
+        share = _Share(
+            begin, batches, done, self.batch_size, trainer.global_rank, trainer.world_size
+        )
         return DataLoader(
             PhotoStream(self.train_paths, self.crop_size, self.seed),
             batch_size=self.batch_size,
-            sampler=_From(done * self.batch_size, steps * self.batch_size),
+            sampler=share,
             num_workers=self.workers,
             timeout=PATIENCE if self.workers else 0,
             worker_init_fn=_ignore_interrupts,
             collate_fn=_collate,
             pin_memory=torch.cuda.is_available(),
         )
+
+    def _photos_a_step(self) -> int:
+        return self.batch_size * self.trainer.accumulate_grad_batches * self.trainer.world_size
+
+    def state_dict(self) -> dict[str, int]:
+        a_step = self._photos_a_step()
+        return {"seen": self.trainer.global_step * a_step, "photos_a_step": a_step}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        found = self._photos_a_step()
+        if found != state["photos_a_step"]:
+            raise InputError(
+                f"resume: expected {state['photos_a_step']} photos a step (data.batch_size times "
+                f"processes times trainer.accumulate_grad_batches), as the run began with, found "
+                f"{found}"
+            )
+        self._seen = state["seen"]
 
     def val_dataloader(self) -> DataLoader:
         return DataLoader(

@@ -67,7 +67,10 @@ class StyleModule(pl.LightningModule):
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
         stylized, terms = self._compare(photos, self.global_step)
         self._check(terms, stylized, photos)
-        self.log_dict({f"loss/{name}": term.detach() for name, term in terms.items()})
+        self.log_dict(
+            {f"loss/{name}": term.detach() for name, term in terms.items()},
+            sync_dist=self.trainer.world_size > 1,  # held-out photos: every process sees all
+        )
         for name in ("style", "content"):
             self.log(name, terms[name].detach(), prog_bar=True, logger=False)
         self._log_output(stylized.detach())

@@ -78,11 +78,13 @@ def train(cfg: DictConfig) -> Path:
         callbacks=[*instantiate(cfg.callbacks).values(), release, card],
         logger=instantiate(cfg.logger, purge_step=purge),
         plugins=[AtomicCheckpointIO()],
+        val_check_interval=cfg.trainer.val_check_interval * cfg.trainer.accumulate_grad_batches,
     )
-    make_folder(run)
-    if not checkpoint:
-        OmegaConf.save(cfg, run / "config.yaml")
-    print(f"run: {run}\nwatch: tensorboard --logdir {cfg.paths.outputs}", file=sys.stderr)
+    if trainer.is_global_zero:
+        make_folder(run)
+        if not checkpoint:
+            OmegaConf.save(cfg, run / "config.yaml")
+        print(f"run: {run}\nwatch: tensorboard --logdir {cfg.paths.outputs}", file=sys.stderr)
     with redirect_stdout(sys.stderr):  # Lightning's progress bar; results go to stdout
         try:
             trainer.fit(module, photos, ckpt_path=checkpoint)
@@ -96,7 +98,8 @@ def train(cfg: DictConfig) -> Path:
             f"{release.path}: expected room for the trained network, found none; its weights are "
             f"in {run}/checkpoints; make room and go on with: {command_line()} ckpt_path=last"
         )
-    report(trainer, release, cfg)
+    if trainer.is_global_zero:
+        report(trainer, release, cfg)
     return release.written
 
 
@@ -111,6 +114,7 @@ def start_from(net: nn.Module, init: str | None) -> nn.Module:
 def check_settings(cfg: DictConfig) -> None:
     """Raise an InputError for what the libraries behind a setting would not refuse clearly."""
     check_whole("trainer.max_steps", cfg.trainer.max_steps, 1)
+    check_whole("trainer.accumulate_grad_batches", cfg.trainer.accumulate_grad_batches, 1)
     check_whole("seed", cfg.seed, 0)
     if not isinstance(cfg.shift_weight, int | float) or cfg.shift_weight < 0:
         raise InputError(f"shift_weight: expected a number from 0 up, found {cfg.shift_weight}")
@@ -131,7 +135,7 @@ def go_on(cfg: DictConfig) -> Path:
 def check_same_run(cfg: DictConfig, began: DictConfig) -> None:
     """Raise an InputError unless ``cfg`` goes on with what the run began with."""
     keys = ["style.name", "style.size", "network", "optimizer", "scheduler._target_", "seed"]
-    keys += ["shift_weight", "data.crop_size", "data.batch_size"]
+    keys += ["shift_weight", "data.crop_size"]
     keys += [f"loss.{key}" for key in cfg.loss if key != "extractor"]
     for key in keys:
         then, now = OmegaConf.select(began, key), OmegaConf.select(cfg, key)

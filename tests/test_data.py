@@ -19,6 +19,7 @@ from fst.index import list_photos, split_photos
 
 class FakeTrainer:
     max_steps, global_step, accumulate_grad_batches = 6, 0, 1
+    world_size, global_rank = 1, 0
 
 
 def make_module(root, start=0, **changes):
@@ -80,6 +81,32 @@ def test_a_resumed_stream_goes_on_where_it_was(photo_folder):
     whole, rest = batches(make_module(photo_folder)), batches(make_module(photo_folder, start=4))
     assert len(whole) == 6
     assert torch.equal(torch.stack(whole[4:]), torch.stack(rest))
+
+
+def test_processes_share_the_photos_of_a_larger_batch(photo_folder):
+    alone = batches(make_module(photo_folder, batch_size=4))
+    shares = []
+    for rank in range(2):
+        module = make_module(photo_folder, batch_size=2)
+        module.trainer.world_size, module.trainer.global_rank = 2, rank
+        shares.append(batches(module))
+    for whole, *halves in zip(alone, *shares, strict=True):
+        assert torch.equal(whole, torch.cat(halves))
+
+
+def test_a_run_goes_on_with_another_number_of_processes(photo_folder):
+    whole = batches(make_module(photo_folder, batch_size=4))
+    before = make_module(photo_folder, start=3, batch_size=2)
+    before.trainer.world_size = 2
+    alone = make_module(photo_folder, start=3, batch_size=4)
+    alone.load_state_dict(before.state_dict())
+    assert torch.equal(torch.stack(batches(alone)), torch.stack(whole[3:]))
+    accumulated = make_module(photo_folder, start=3, batch_size=1)
+    accumulated.trainer.accumulate_grad_batches = 4
+    accumulated.load_state_dict(before.state_dict())
+    assert torch.equal(torch.cat(batches(accumulated)), torch.cat(whole[3:]))
+    with pytest.raises(InputError, match="expected 4 photos a step .* found 2"):
+        make_module(photo_folder, start=3, batch_size=2).load_state_dict(before.state_dict())
 
 
 def test_drawing_photos_changes_no_other_draw(photo_folder):

@@ -16,6 +16,7 @@ import torch
 from conftest import ROOT, error_line, run_inline
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_callbacks import fit
+from test_data import FakeTrainer
 from test_end_to_end import arguments, only_run
 from torch.utils.data import DataLoader
 
@@ -215,9 +216,7 @@ def test_a_hanging_loader_is_given_up(explained):
 def test_the_loader_of_a_training_has_a_time_limit(photo_folder):
     module = data.PhotoDataModule(photo_folder, 64, 1, held_out=1, workers=1)
     module.setup()
-    module.trainer = type(
-        "Trainer", (), {"max_steps": 1, "global_step": 0, "accumulate_grad_batches": 1}
-    )
+    module.trainer = FakeTrainer()
     assert module.train_dataloader().timeout == data.PATIENCE
 
 

@@ -81,6 +81,7 @@ def open_one(root: str, annotations: str | None = None) -> None:
 
     class Trainer:
         max_steps, global_step, accumulate_grad_batches = MANY, 0, 1
+        world_size, global_rank = 1, 0
 
     empty = private_mib("self")
     start = time.perf_counter()

@@ -1,0 +1,53 @@
+"""Several processes, and several batches a step: the same training as one larger batch."""
+
+import os
+
+import pytest
+from conftest import make_painting, make_photo_folder, run_script
+from test_end_to_end import arguments, only_run
+
+from fst.checkpoint import load_checkpoint
+
+EXACT = ["trainer.precision=32-true", "trainer.accelerator=cpu", "shift_weight=0"]
+STEPS = ["trainer.max_steps=6", "trainer.val_check_interval=3", "trainer.log_every_n_steps=3"]
+TWO = ["trainer.devices=2", "trainer.strategy=ddp", "data.batch_size=1"]
+
+
+def trained(photo_folder, painting, outputs, *more):
+    """The losses on held-out photos after some steps."""
+    args = arguments(photo_folder, painting, outputs, *EXACT, *STEPS, *more)
+    result = run_script("train", *args, OMP_NUM_THREADS="1")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("release: ") == 1  # one process speaks
+    return load_checkpoint(only_run(outputs) / "mine.safetensors")[1]["metrics"]
+
+
+def distance(found, expected):
+    return max(abs(found[name] - value) / value for name, value in expected.items())
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """One process: its pictures, its losses, and how far those of another seed are from them."""
+    root = tmp_path_factory.mktemp("alone")
+    pictures = make_photo_folder(root / "photos"), make_painting(root / "painting.png")
+    found, other = (
+        trained(*pictures, root / name, "data.batch_size=2", f"data.seed={name}") for name in "01"
+    )
+    return pictures, found, distance(other, found)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="needs gloo")
+def test_two_processes_train_as_one_with_twice_the_batch(alone, tmp_path):
+    pictures, expected, chance = alone
+    found = trained(*pictures, tmp_path / "two", *TWO)
+    assert distance(found, expected) < min(0.003, chance / 5)
+
+
+@pytest.mark.slow
+def test_accumulated_batches_train_as_one(alone, tmp_path):
+    pictures, expected, chance = alone
+    more = "data.batch_size=1", "trainer.accumulate_grad_batches=2"
+    found = trained(*pictures, tmp_path / "two", *more)
+    assert distance(found, expected) < min(0.003, chance / 5)
