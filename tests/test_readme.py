@@ -40,6 +40,10 @@ def test_command(words, tmp_path, painting, photo_folder):
         export(words[2:], tmp_path)
     elif words[:2] == ["python", "scripts/benchmark.py"]:
         benchmark(words[2:], tmp_path)
+    elif words[:2] == ["python", "scripts/check_data.py"]:
+        names = tmp_path / words[-1]
+        assert run_inline("check_data", photo_folder, words[3], names).returncode == 0
+        assert names.exists()
     elif words[:2] == ["python", "scripts/train.py"]:
         config = composed("train", words[2:], painting, photo_folder)
         assert config["data"]["root"] == str(photo_folder)
