@@ -160,15 +160,18 @@ BEHIND = (
     "great_wave",
     "monet_water_lilies",
     "starry_night",
-    "starry_night-w32",
 )
 
 
 @pytest.mark.parametrize("style", shipped_styles())
-def test_one_pass_is_worth_65_iterations(style, request):
+def test_one_pass_is_worth_its_iterations(style, request):
     _, card = load_checkpoint(find_checkpoint(style))
-    if "evaluation" not in card:
-        pytest.skip(f"{style} has not been evaluated yet")
     if style in BEHIND:
         request.applymarker(pytest.mark.xfail(strict=True, reason="needs a longer training"))
-    assert card["evaluation"]["equivalents"]["johnson"]["median"] >= 65
+    found = card["evaluation"]["equivalents"]
+    if card["network"]["arguments"]["width"] == 32:
+        assert found["johnson"]["median"] >= 80
+        assert found["johnson"]["min"] >= 60
+        assert found["strict"]["median"] >= 20
+    else:
+        assert found["johnson"]["median"] >= 65

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> Iterator[list[dict[str, object]]]:
                 f"experiment={setting}", "style.name=benchmark",
                 f"style.image={picture}", f"data.root={args.photos}",
                 f"paths.outputs={place}", f"trainer.max_steps={WARM + steps}", "init=null",
-                "trainer.val_check_interval=1000000",
+                "trainer.val_check_interval=1000000", "optimizer.lr=1e-9",
                 f"loss.extractor.weights={weights}", *MEANS,
             ]  # fmt: skip
             torch.save(random_vgg(settings), weights)
