@@ -53,7 +53,7 @@ def test_quickstart_repaints_every_photo_in_every_style(tmp_path):
         ("style.image=???", "Missing mandatory value: style.image"),
         ("paths.outputs={tmp}/dot.png", "expected a folder to write into"),
         ("ckpt_path=last", "ckpt_path=last: expected a run with a checkpoint in"),
-        ("init=monalisa", "style: expected one of composition_vii"),
+        ("init=monalisa", "style: expected one of burning_parliament"),
         (
             "init=udnie",
             "init: expected the weights of a network of the same kind",
