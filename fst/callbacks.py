@@ -84,9 +84,9 @@ class SampleGrid(Callback):
         grid = make_grid(pairs, nrow=4)
         with reported("samples"):
             save_picture(Photo(to_array(grid)), self.folder / f"step_{step:06d}.png")
-        if writer := _tensorboard(trainer):
-            # Lightning's curves count from 0: after the tenth step they are at 9
-            writer.add_image("samples/photo_and_stylized", grid, step - 1)
+            if writer := _tensorboard(trainer):
+                # Lightning's curves count from 0: after the tenth step they are at 9
+                writer.add_image("samples/photo_and_stylized", grid, step - 1)
 
 
 class Throughput(Callback):

@@ -130,21 +130,15 @@ class _Share(Sampler):
     Lightning counts the batches before a resume as seen, so the length must not shrink.
 
     Args:
-        begin: The first photo that no process has seen.
         batches: Of one process, those before a resume among them.
         done: Batches before a resume.
         batch_size: Photos in each.
         rank: The process, of ``processes``.
     """
 
-    def __init__(
-        self, begin: int, batches: int, done: int, batch_size: int, rank: int, processes: int
-    ) -> None:
-        self.first = range(
-            begin + rank * batch_size,
-            begin + processes * batch_size * (batches - done),
-            processes * batch_size,
-        )
+    def __init__(self, batches: int, done: int, batch_size: int, rank: int, processes: int) -> None:
+        together = processes * batch_size
+        self.first = range(done * together + rank * batch_size, batches * together, together)
         self.batch_size, self.length = batch_size, batches * batch_size
 
     def __iter__(self) -> Iterator[int]:
@@ -202,7 +196,6 @@ class PhotoDataModule(pl.LightningDataModule):
         self.skipped: dict[str, None] = {}  # messages in order of appearance, each once
         self.train_paths: Sequence[Path] = ()
         self.val_paths: list[Path] = []
-        self._seen: int | None = None  # photos, by all processes, before a resume
 
     def setup(self, stage: str | None = None) -> None:
         if self.train_paths:
@@ -226,12 +219,11 @@ class PhotoDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         trainer = self.trainer
-        done = trainer.global_step * trainer.accumulate_grad_batches
-        batches = trainer.max_steps * trainer.accumulate_grad_batches
-        begin = done * self.batch_size * trainer.world_size if self._seen is None else self._seen
-        share = _Share(
-            begin, batches, done, self.batch_size, trainer.global_rank, trainer.world_size
+        done, batches = (
+            steps * trainer.accumulate_grad_batches
+            for steps in (trainer.global_step, trainer.max_steps)
         )
+        share = _Share(batches, done, self.batch_size, trainer.global_rank, trainer.world_size)
         return DataLoader(
             PhotoStream(self.train_paths, self.crop_size, self.seed),
             batch_size=self.batch_size,
@@ -247,8 +239,7 @@ class PhotoDataModule(pl.LightningDataModule):
         return self.batch_size * self.trainer.accumulate_grad_batches * self.trainer.world_size
 
     def state_dict(self) -> dict[str, int]:
-        a_step = self._photos_a_step()
-        return {"seen": self.trainer.global_step * a_step, "photos_a_step": a_step}
+        return {"photos_a_step": self._photos_a_step()}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         found = self._photos_a_step()
@@ -258,7 +249,6 @@ class PhotoDataModule(pl.LightningDataModule):
                 f"processes times trainer.accumulate_grad_batches), as the run began with, found "
                 f"{found}"
             )
-        self._seen = state["seen"]
 
     def val_dataloader(self) -> DataLoader:
         return DataLoader(

@@ -51,18 +51,18 @@ class _Pass(torch.autograd.Function):
         ctx: Any, images: Tensor, net: FusedFeatures, keep: tuple[int, ...]
     ) -> tuple[Tensor, ...]:
         x = images.bfloat16().contiguous(memory_format=torch.channels_last)
-        outputs, saved = {}, []
+        outputs, saved, keeps = {}, [], ctx.needs_input_grad[0]
         for step, parts in enumerate(net.steps[: keep[-1] + 1]):
             if parts is None:
-                x, where = F.max_pool2d(x, 2, return_indices=True)
-                saved.append(where)
+                x, needed = F.max_pool2d(x, 2, return_indices=True)
             else:
                 weight, _, bias = parts
-                x = _convolve(x, weight, bias, "relu")
-                saved.append(x)
+                x = needed = _convolve(x, weight, bias, "relu")
+            if keeps:
+                saved.append(needed)
             if step in keep:
                 outputs[step] = x
-        if ctx.needs_input_grad[0]:
+        if keeps:
             ctx.save_for_backward(*saved)
             ctx.net, ctx.keep, ctx.dtype = net, keep, images.dtype
         return tuple(outputs[step] for step in keep)

@@ -64,8 +64,10 @@ class _Normalize(torch.autograd.Function):
         scale = weight.float().view(1, -1, 1, 1) * inverse
         found = (values - shift - normal * along) * scale
         area = x.shape[2] * x.shape[3]
-        ofweight, ofbias = (area * means.sum((0, 2, 3)) for means in (along, shift))
-        return found.to(x.dtype), ofweight.to(weight.dtype), ofbias.to(weight.dtype), None
+        of_weight, of_bias = (
+            (area * means.sum((0, 2, 3))).to(weight.dtype) for means in (along, shift)
+        )
+        return found.to(x.dtype), of_weight, of_bias, None
 
 
 def _mean(images: Tensor) -> Tensor:

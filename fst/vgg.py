@@ -129,7 +129,7 @@ class VGGFeatures(nn.Module):
         wanted = set(self.names.values()) if layers is None else set(layers)
         found: dict[str, Tensor] = {}
         x = (images - self.mean) / self.std
-        if usable(x):
+        if wanted and usable(x):
             self._fused = self._fused or FusedFeatures(self.features)
             indices = [index for index, name in self.names.items() if name in wanted]
             return {self.names[i]: y for i, y in zip(indices, self._fused(x, indices), strict=True)}

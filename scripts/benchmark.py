@@ -14,7 +14,9 @@ scripts/benchmarks/. What is measured on CUDA GPUs alone has not been run yet.
 
 import argparse
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 # what needs torch is imported later: --help is quick
 from fst.errors import InputError, one_line_errors
@@ -35,6 +37,7 @@ TITLES = {
     "psnr": "PSNR dB",
 }
 SIZES = "256x256", "512x512", "1024x1024", "1920x1080", "640x480"
+Tables = Iterable[tuple[Any, list[Any]]]  # titles, by the rows' names where rows have them
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
@@ -127,75 +130,67 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def stylize(args: argparse.Namespace) -> None:
+def stylize(args: argparse.Namespace) -> Tables:
     from benchmarks import passes
-    from benchmarks.measuring import machine, table
 
     if args.quick:
         args.repeats = 1
         args.sizes = SIZES[:1] if args.sizes is SIZES else args.sizes
     args.sizes = [parse_size(text) for text in args.sizes]
-    print(machine(), end="\n\n")
-    rows = []
-    for some in passes.run(args):
-        lines = [[row[key] for key in TITLES] for row in some]
-        print(table(list(TITLES.values()), lines), end="\n\n", flush=True)
-        rows += some
-    if args.json:
-        with atomic_path(args.json) as temporary:
-            temporary.write_text(json.dumps(rows, indent=1) + "\n")
+    return ((TITLES, rows) for rows in passes.run(args))
 
 
-def train(args: argparse.Namespace) -> None:
+def train(args: argparse.Namespace) -> Tables:
     from benchmarks import training
-    from benchmarks.measuring import find_photos, machine, table, warn_of_load
+    from benchmarks.measuring import find_photos, warn_of_load
 
     find_photos(args.photos)
     warn_of_load()
-    print(machine(), end="\n\n")
-    rows = []
-    for some in training.run(args):
-        print(table(training.TITLES, [list(row.values()) for row in some]), end="\n\n", flush=True)
-        rows += some
-    if args.json:
-        with atomic_path(args.json) as temporary:
-            temporary.write_text(json.dumps(rows, indent=1) + "\n")
+    return ((training.TITLES, rows) for rows in training.run(args))
 
 
-def tiles(args: argparse.Namespace) -> None:
+def tiles(args: argparse.Namespace) -> Tables:
     from benchmarks import tiles
-    from benchmarks.measuring import machine, table
 
-    print(machine(), end="\n\n")
-    for rows in tiles.run(args):
-        print(table(tiles.TITLES, rows), end="\n\n", flush=True)
+    return ((tiles.TITLES, rows) for rows in tiles.run(args))
 
 
-def folder(args: argparse.Namespace) -> None:
+def folder(args: argparse.Namespace) -> Tables:
     from benchmarks import folders
-    from benchmarks.measuring import machine, table
 
-    print(machine(), end="\n\n")
-    for titles, rows in folders.run(args):
-        print(table(titles, rows), end="\n\n", flush=True)
+    return folders.run(args)
 
 
-def photos(args: argparse.Namespace) -> None:
+def photos(args: argparse.Namespace) -> Tables:
     from benchmarks import photos
+
+    return ((photos.TITLES, rows) for rows in photos.run(args))
+
+
+def show(tables: Tables, file: Path | None) -> None:
+    """Print tables as they come, and write the rows that have names to a JSON file."""
     from benchmarks.measuring import machine, table
 
     print(machine(), end="\n\n")
-    for rows in photos.run(args):
-        print(table(photos.TITLES, rows), end="\n\n", flush=True)
+    named = []
+    for titles, rows in tables:
+        if isinstance(titles, dict):
+            named += rows
+            rows = [[row[key] for key in titles] for row in rows]
+            titles = list(titles.values())
+        print(table(titles, rows), end="\n\n", flush=True)
+    if file:
+        with atomic_path(file) as temporary:
+            temporary.write_text(json.dumps(named, indent=1) + "\n")
 
 
 def main() -> None:
     with one_line_errors():
         args = parse_args()
         check_options(args)
-        commands = {"stylize": stylize, "train": train, "tiles": tiles}
-        commands |= {"folder": folder, "photos": photos}
-        commands[args.command](args)
+        commands = stylize, train, tiles, folder, photos
+        command = {function.__name__: function for function in commands}[args.command]
+        show(command(args), getattr(args, "json", None))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ be left out and no --list was asked for.
 import argparse
 import hashlib
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -81,19 +80,19 @@ def check(args: argparse.Namespace) -> int:
         check_folder(args.list.parent)
     photos = list_photos(args.folder, args.annotations)
     wrong: dict[str, list[str]] = {kind: [] for kind in KINDS}
-    kinds = Counter()
+    colourless = 0
     for k, kind, gray in inspect(photos, args.workers):
         if kind is not None:
             wrong[kind].append(photos[k].relative_to(photos.root).as_posix())
         elif gray:
-            kinds["gray"] += 1
+            colourless += 1
     names = [name for some in wrong.values() for name in some]
     print(f"{args.folder}: {len(photos)} photos, {len(photos) - len(names)} of use")
     for kind, some in wrong.items():
         if some:
             rest = f", and {len(some) - SHOWN} more" if len(some) > SHOWN else ""
             print(f"{kind} ({KINDS[kind]}): {len(some)}: {', '.join(some[:SHOWN])}{rest}")
-    print(f"without colour: {kinds['gray']}")
+    print(f"without colour: {colourless}")
     if args.list:
         with atomic_path(args.list) as temporary:
             temporary.write_text("".join(f"{name}\n" for name in sorted(names)), encoding="utf-8")

@@ -90,7 +90,9 @@ def train(cfg: DictConfig) -> Path:
             trainer.fit(module, photos, ckpt_path=checkpoint)
         except (Exception, SystemExit) as error:
             again = " ckpt_path=last" if list(run.glob("checkpoints/*.ckpt")) else ""
-            raise explained(error, f"go on with: {command_line()}{again}") from error
+            if said := explained(error, f"go on with: {command_line()}{again}"):
+                raise said from error
+            raise
         if release.step != trainer.global_step:  # the last steps were no whole interval
             trainer.validate(module, photos, verbose=False)
     if release.missing:
@@ -135,7 +137,7 @@ def go_on(cfg: DictConfig) -> Path:
 def check_same_run(cfg: DictConfig, began: DictConfig) -> None:
     """Raise an InputError unless ``cfg`` goes on with what the run began with."""
     keys = ["style.name", "style.size", "network", "optimizer", "scheduler._target_", "seed"]
-    keys += ["shift_weight", "data.crop_size"]
+    keys += ["shift_weight", "data.crop_size", "trainer.accumulate_grad_batches"]
     keys += [f"loss.{key}" for key in cfg.loss if key != "extractor"]
     for key in keys:
         then, now = OmegaConf.select(began, key), OmegaConf.select(cfg, key)

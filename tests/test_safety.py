@@ -227,8 +227,8 @@ def test_a_full_gpu_names_the_settings(explained):
 
 
 def test_what_is_not_understood_stays_as_it_is(explained):
-    error = RuntimeError("shape mismatch")
-    assert explained(error, "go on") is error
+    assert explained(RuntimeError("shape mismatch"), "go on") is None
+    assert explained(InputError("says it all"), "go on") is None
 
 
 @pytest.fixture

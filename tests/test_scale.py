@@ -3,6 +3,7 @@
 import os
 
 import pytest
+import torch
 from conftest import make_painting, make_photo_folder, run_script
 from test_end_to_end import arguments, only_run
 
@@ -42,6 +43,18 @@ def alone(tmp_path_factory):
 def test_two_processes_train_as_one_with_twice_the_batch(alone, tmp_path):
     pictures, expected, chance = alone
     found = trained(*pictures, tmp_path / "two", *TWO)
+    assert distance(found, expected) < min(0.003, chance / 5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="needs gloo")
+def test_one_process_goes_on_with_what_two_began(alone, tmp_path):
+    pictures, expected, chance = alone
+    trained(*pictures, tmp_path / "two", *TWO, "callbacks.checkpoint.every_n_steps=3")
+    middle = only_run(tmp_path / "two") / "checkpoints/previous.ckpt"
+    assert torch.load(middle, weights_only=True)["global_step"] == 3
+    more = "data.batch_size=2", f"ckpt_path={middle}"
+    found = trained(*pictures, tmp_path / "two", *more)
     assert distance(found, expected) < min(0.003, chance / 5)
 
 

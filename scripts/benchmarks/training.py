@@ -36,7 +36,15 @@ from torchvision.models.vgg import cfgs, make_layers
 from torchvision.transforms import v2
 
 ROOT = Path(__file__).parents[2]
-TITLES = ["setting", "variant", "images/s", "ratio", "wait", "of peak", "peak MiB"]
+TITLES = {
+    "setting": "setting",
+    "variant": "variant",
+    "images_per_s": "images/s",
+    "ratio": "ratio",
+    "wait_share": "wait",
+    "peak_share": "of peak",
+    "peak_mib": "peak MiB",
+}
 WARM = 10  # steps of the product that do not count; it compiles in the first
 LAYERS = {"vgg16": "D", "vgg19": "E"}
 

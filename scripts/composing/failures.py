@@ -7,8 +7,8 @@ from fst.errors import InputError
 from fst.safety import StoppedError
 
 
-def explained(error: BaseException, go_on: str) -> BaseException:
-    """What ended training as one line with the way on, or the error itself where it says enough."""
+def explained(error: BaseException, go_on: str) -> InputError | None:
+    """What ended training as one line with the way on; None where the error says enough."""
     text = str(error)
     if isinstance(error, SystemExit):  # how Lightning answers a Ctrl-C that nobody else answers
         return InputError(f"interrupted; {go_on}")
@@ -32,4 +32,4 @@ def explained(error: BaseException, go_on: str) -> BaseException:
             "photos: a process that reads them was killed, maybe for want of memory (try "
             f"data.workers=1); {go_on}"
         )
-    return error
+    return None
