@@ -4,7 +4,8 @@ Both do the same: the same network, layers, weights, crops, optimiser and terms 
 *plain* loop is PyTorch as its documentation teaches it, in float32: torchvision's VGG and
 transforms, ``nn.InstanceNorm2d``, autograd. The *product* is scripts/train.py with whatever it
 chooses on this machine. Each runs in a process of its own, and they take turns. Steps at the
-beginning (compiling, caches) do not count; logging, samples and checkpoints within the others do.
+beginning (compiling, caches) do not count, nor does the last one with its samples and checkpoint,
+which a real run has once in 50 to 100 steps; logging does.
 
 *wait* is the share of the time between steps: waiting for photos, and what Lightning does there.
 *of peak* is the products that the plain loop's convolutions and Gram matrices take, over the time,
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> Iterator[list[dict[str, object]]]:
             settings = [
                 f"experiment={setting}", "style.name=benchmark",
                 f"style.image={picture}", f"data.root={args.photos}",
-                f"paths.outputs={place}", f"trainer.max_steps={WARM + steps}", "init=null",
+                f"paths.outputs={place}", f"trainer.max_steps={WARM + steps + 1}", "init=null",
                 "trainer.val_check_interval=1000000", "optimizer.lr=1e-9",
                 f"loss.extractor.weights={weights}", *MEANS,
             ]  # fmt: skip
@@ -138,9 +139,9 @@ class Meter(Callback):
         self.ended = time.perf_counter()
         if trainer.global_step == WARM:
             self.began = self.ended
-        elif trainer.global_step == trainer.max_steps:
+        elif trainer.global_step == trainer.max_steps - 1:
             seconds = self.ended - self.began
-            images = (trainer.max_steps - WARM) * trainer.datamodule.batch_size
+            images = (trainer.global_step - WARM) * trainer.datamodule.batch_size
             save(self.file, images / seconds, self.waited / seconds)
 
 
