@@ -98,7 +98,8 @@ class PhotoStream(Dataset):
                 skipped.append(str(error))
                 continue
             with torch.random.fork_rng(devices=[]):  # looking at a photo changes no other draw
-                torch.manual_seed(self.seed * 1_000_003 + k)
+                # torch.manual_seed would look at GPUs, too, and take longer than decoding
+                torch.default_generator.manual_seed(self.seed * 1_000_003 + k)
                 return self.augment(photo), skipped
         raise InputError(
             f"photos: expected usable ones, found {len(skipped)} unusable; {skipped[-1]}"
@@ -154,9 +155,9 @@ def _ignore_interrupts(_worker: int) -> None:
 
 
 def _collate(items: list[tuple[Tensor, list[str]]]) -> tuple[Tensor, list[str]]:
-    return torch.stack([photo for photo, _ in items]), [
-        name for _, names in items for name in names
-    ]
+    photos = torch.stack([photo for photo, _ in items])
+    names = [name for _, names in items for name in names]
+    return photos.contiguous(memory_format=torch.channels_last), names
 
 
 class PhotoDataModule(pl.LightningDataModule):
@@ -263,7 +264,7 @@ class PhotoDataModule(pl.LightningDataModule):
         return photos
 
     def on_after_batch_transfer(self, batch: Tensor, _: int) -> Tensor:
-        return batch.float().div(255).contiguous(memory_format=torch.channels_last)
+        return batch.float().div_(255)  # channels-last, as collated
 
     def summary(self) -> dict[str, object]:
         """What a release file says of the photos."""

@@ -51,42 +51,51 @@ class _Pass(torch.autograd.Function):
         ctx: Any, images: Tensor, net: FusedFeatures, keep: tuple[int, ...]
     ) -> tuple[Tensor, ...]:
         x = images.bfloat16().contiguous(memory_format=torch.channels_last)
-        outputs, saved, keeps = {}, [], ctx.needs_input_grad[0]
-        for step, parts in enumerate(net.steps[: keep[-1] + 1]):
+        outputs, chosen = [], []
+        for parts in net.steps[: keep[-1] + 1]:
             if parts is None:
-                x, needed = F.max_pool2d(x, 2, return_indices=True)
+                x, indices = F.max_pool2d(x, 2, return_indices=True)
+                chosen.append(indices)
             else:
                 weight, _, bias = parts
-                x = needed = _convolve(x, weight, bias, "relu")
-            if keeps:
-                saved.append(needed)
-            if step in keep:
-                outputs[step] = x
-        if keeps:
-            ctx.save_for_backward(*saved)
+                x = _convolve(x, weight, bias, "relu")
+            outputs.append(x)
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(*outputs, *chosen)
             ctx.net, ctx.keep, ctx.dtype = net, keep, images.dtype
         return tuple(outputs[step] for step in keep)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor, None, None]:
         given = dict(zip(ctx.keep, gradients, strict=True))
-        gradient = None
+        outputs = ctx.saved_tensors[: ctx.keep[-1] + 1]
+        chosen = list(ctx.saved_tensors[len(outputs) :])
+        gradient, through = None, False  # through: ReLU's gradient is taken already
         for step in range(ctx.keep[-1], -1, -1):
-            if given.get(step) is not None:
-                own = given[step].contiguous(memory_format=torch.channels_last)
-                gradient = own if gradient is None else gradient.add_(own)
+            own = given.get(step)
+            if own is not None:
+                own = own.contiguous(memory_format=torch.channels_last)
+                gradient = own.clone() if gradient is None else gradient.add_(own)
+                through = False
+            pooled = ctx.net.steps[step] is None
+            indices = chosen.pop() if pooled else None
             if gradient is None:
                 continue
-            parts = ctx.net.steps[step]
-            if parts is None:
-                before = ctx.saved_tensors[step - 1]
+            if not through:
+                gradient = _mask(gradient, outputs[step])
+            if pooled:  # where the greatest of four is 0, all are: the ReLU before is done
                 gradient = torch.ops.aten.max_pool2d_with_indices_backward(
-                    gradient, before, *_POOL, ctx.saved_tensors[step]
+                    gradient, outputs[step - 1], *_POOL, indices
                 )
             else:
-                gradient = torch.ops.aten.threshold_backward(gradient, ctx.saved_tensors[step], 0)
-                gradient = _convolve(gradient, parts[1], None, "none")
+                gradient = _convolve(gradient, ctx.net.steps[step][1], None, "none")
+            through = pooled
         return None if gradient is None else gradient.to(ctx.dtype), None, None
+
+
+def _mask(gradient: Tensor, output: Tensor) -> None:
+    """ReLU's gradient, in place."""
+    return torch.ops.aten.threshold_backward(gradient, output, 0)
 
 
 def usable(images: Tensor) -> bool:

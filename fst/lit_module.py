@@ -67,14 +67,20 @@ class StyleModule(pl.LightningModule):
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
         stylized, terms = self._compare(photos, self.global_step)
         self._check(terms, stylized, photos)
-        self.log_dict(
-            {f"loss/{name}": term.detach() for name, term in terms.items()},
-            sync_dist=self.trainer.world_size > 1,  # held-out photos: every process sees all
-        )
-        for name in ("style", "content"):
-            self.log(name, terms[name].detach(), prog_bar=True, logger=False)
-        self._log_output(stylized.detach())
+        if self._logged():
+            self.log_dict(
+                {f"loss/{name}": term.detach() for name, term in terms.items()},
+                sync_dist=self.trainer.world_size > 1,  # held-out photos: every process sees all
+            )
+            for name in ("style", "content"):
+                self.log(name, terms[name].detach(), prog_bar=True, logger=False)
+            self._log_output(stylized.detach())
         return terms["total"]
+
+    def _logged(self) -> bool:
+        """Whether Lightning logs this step; it takes some milliseconds to remember what it is told
+        at the others."""
+        return (self.global_step + 1) % self.trainer.log_every_n_steps == 0
 
     def _compare(self, photos: Tensor, number: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The network's answer to a batch, and every term of it."""
@@ -100,7 +106,8 @@ class StyleModule(pl.LightningModule):
         """
         some = slice((len(photos) + 1) // 2)
         down, right = divmod(number * 7 % (STRIDE**2 - 1) + 1, STRIDE)
-        height, width = (side - STRIDE + 1 for side in photos.shape[-2:])  # the same for all shifts
+        # the same for all shifts, and a multiple of the stride where the photos are
+        height, width = (side - STRIDE for side in photos.shape[-2:])
         window = some, slice(None), slice(down, down + height), slice(right, right + width)
         error = self(photos[window]) - stylized[window]
         energy = error.square().mean() + GRID * _grid(error).square().mean()
@@ -122,8 +129,9 @@ class StyleModule(pl.LightningModule):
                 f"training stopped at step {self.global_step}: the gradient is {norm.item()}; "
                 "try a lower learning rate (optimizer.lr) or trainer.precision=32-true"
             )
-        self.log("optimizer/gradient_norm", norm)  # before clipping
-        self.log("optimizer/learning_rate", optimizer.param_groups[0]["lr"])
+        if self._logged():
+            self.log("optimizer/gradient_norm", norm)  # before clipping
+            self.log("optimizer/learning_rate", optimizer.param_groups[0]["lr"])
 
     def configure_optimizers(self) -> Any:
         optimizer = self._optimizer(self.net.parameters())

@@ -86,11 +86,15 @@ def content_distance(features: Tensor, target: Tensor, normalization: str = "rel
 
     ``relative`` divides by the energy of each photo's features, ``johnson2016`` by C H W.
     """
-    features, target = features.float(), target.float()
-    squared = (features - target).square().sum((1, 2, 3))
+    squared = _energy(features - target)
     if normalization == "relative":
-        return (squared / target.square().sum((1, 2, 3)).clamp_min(1e-12)).mean()
+        return (squared / _energy(target).clamp_min(1e-12)).mean()
     return (squared / target[0].numel()).mean()
+
+
+def _energy(features: Tensor) -> Tensor:
+    """Sums of squares of ``(N, C, H, W)`` by picture, float32 without a copy in it: ``(N,)``."""
+    return torch.linalg.vector_norm(features, dim=(1, 2, 3), dtype=torch.float32).square()
 
 
 def total_variation(images: Tensor) -> Tensor:

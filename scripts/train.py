@@ -19,6 +19,7 @@ import pytorch_lightning as pl
 from composing import (
     config_errors,
     find_painting,
+    keep_freed_memory,
     named,
     public,
     resolve_compile,
@@ -75,7 +76,7 @@ def train(cfg: DictConfig) -> Path:
     purge = resume_step(checkpoint) if checkpoint else None
     trainer = instantiate(
         cfg.trainer,
-        callbacks=[*instantiate(cfg.callbacks).values(), release, card],
+        callbacks=[*instantiate(cfg.callbacks).values(), release, card, FreshPages()],
         logger=instantiate(cfg.logger, purge_step=purge),
         plugins=[AtomicCheckpointIO()],
         val_check_interval=cfg.trainer.val_check_interval * cfg.trainer.accumulate_grad_batches,
@@ -103,6 +104,13 @@ def train(cfg: DictConfig) -> Path:
     if trainer.is_global_zero:
         report(trainer, release, cfg)
     return release.written
+
+
+class FreshPages(pl.Callback):
+    """Gives back what the sanity check took: pages that workers share no longer stay large."""
+
+    def on_sanity_check_end(self, *_: Any) -> None:
+        keep_freed_memory()
 
 
 def start_from(net: nn.Module, init: str | None) -> nn.Module:
