@@ -1,4 +1,4 @@
-"""What a run shows and leaves behind: sample grids, throughput, its card, the release file."""
+"""What a run shows and leaves behind: samples, throughput, profile, card, release file."""
 
 import datetime
 import platform
@@ -17,6 +17,7 @@ from torchvision.utils import make_grid
 
 from fst import __version__
 from fst.checkpoint import save_checkpoint
+from fst.files import atomic_path, make_folder
 from fst.images import Photo, save_picture, to_array
 from fst.lit_module import StyleModule
 from fst.safety import reported
@@ -31,12 +32,23 @@ def _tensorboard(trainer: pl.Trainer) -> Any | None:
 
 
 class RunLogger(TensorBoardLogger):
-    """TensorBoard without the curve of the epoch: photos are an endless stream here."""
+    """TensorBoard without the curve of the epoch: photos are an endless stream here.
+
+    What cannot be written is reported, and training goes on.
+    """
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         with reported("curves"):
-            super().log_metrics({k: v for k, v in metrics.items() if k != "epoch"}, step)
+            try:
+                super().log_metrics({k: v for k, v in metrics.items() if k != "epoch"}, step)
+            except ValueError as error:  # what Lightning makes of every error
+                raise error.__cause__ or error from None
+
+    @rank_zero_only
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        with reported("hparams"):
+            super().log_hyperparams(*args, **kwargs)
 
     @rank_zero_only
     def save(self) -> None:
@@ -135,6 +147,51 @@ class ProgressBar(TQDMProgressBar):
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
         return metrics
+
+
+class Profile(Callback):
+    """Records some steps with PyTorch's profiler, when the compiled ones are compiled.
+
+    Writes ``trace.json``, which ui.perfetto.dev and chrome://tracing open, and ``operations.txt``,
+    the operations by their time.
+
+    Args:
+        folder: Where they go.
+        first: Step to begin with; half of the run where that is shorter.
+        steps: How many to record.
+    """
+
+    def __init__(self, folder: str | Path, first: int = 20, steps: int = 5) -> None:
+        self.folder, self.first, self.steps = Path(folder), first, steps
+        self._profiler: torch.profiler.profile | None = None
+        self._batches = self._last = 0
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        self._batches += 1
+        if trainer.is_global_zero and self._batches == min(self.first, trainer.max_steps // 2 + 1):
+            self._last = self._batches + self.steps - 1
+            self._profiler = torch.profiler.profile()
+            self._profiler.start()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        if self._profiler and self._batches >= self._last:
+            self._write()
+
+    def on_train_end(self, *_: Any) -> None:
+        if self._profiler:
+            self._write()
+
+    def _write(self) -> None:
+        profiler, self._profiler = self._profiler, None
+        profiler.stop()
+        with reported("profile"):
+            make_folder(self.folder)
+            with atomic_path(self.folder / "trace.json") as temporary:
+                profiler.export_chrome_trace(str(temporary))
+            by = "self_device_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
+            table = profiler.key_averages().table(sort_by=by, row_limit=40)
+            with atomic_path(self.folder / "operations.txt") as temporary:
+                temporary.write_text(table, encoding="utf-8")
 
 
 class RunCard(Callback):

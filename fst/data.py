@@ -236,14 +236,15 @@ class PhotoDataModule(pl.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
         )
 
-    def _photos_a_step(self) -> int:
+    def photos_a_step(self) -> int:
+        """Of all processes and accumulated batches together."""
         return self.batch_size * self.trainer.accumulate_grad_batches * self.trainer.world_size
 
     def state_dict(self) -> dict[str, int]:
-        return {"photos_a_step": self._photos_a_step()}
+        return {"photos_a_step": self.photos_a_step()}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        found = self._photos_a_step()
+        found = self.photos_a_step()
         if found != state["photos_a_step"]:
             raise InputError(
                 f"resume: expected {state['photos_a_step']} photos a step (data.batch_size times "

@@ -1,7 +1,9 @@
 """What keeps a long run from being lost: checkpoints, orderly stops, disks that are full."""
 
+import io
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +35,14 @@ def reported(what: str) -> Iterator[None]:
         _warn(f"warning: {what} not written, training goes on: {error}")
 
 
+def report_thread(failed: threading.ExceptHookArgs) -> None:
+    """For ``threading.excepthook``: a line, too, of files that another thread cannot write."""
+    if issubclass(failed.exc_type, OSError):
+        _warn(f"warning: curves not written, training goes on: {failed.exc_value}")
+    else:
+        threading.__excepthook__(failed)
+
+
 @cache
 def _warn(line: str) -> None:  # the same one once
     print(line, file=sys.stderr, flush=True)
@@ -49,9 +59,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     ) -> None:
         path = Path(path)
         new = path.with_suffix(".new")
+        whole = io.BytesIO()  # written to a file, torch calls a full disk an internal error
+        torch.save(checkpoint, whole)
         with reported("checkpoint"):
             with atomic_path(new) as temporary:
-                torch.save(checkpoint, temporary)
+                temporary.write_bytes(whole.getbuffer())
             if path.exists():
                 path.replace(path.with_name(BEFORE))
             new.replace(path)

@@ -9,6 +9,7 @@ import hashlib
 import logging
 import shlex
 import sys
+import threading
 import warnings
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -27,13 +28,14 @@ from composing import (
     run_alone,
 )
 from composing.failures import explained
+from composing.reports import report, run_name
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from fst.callbacks import Release, RunCard
+from fst.callbacks import Profile, Release, RunCard
 from fst.checkpoint import find_checkpoint, load_checkpoint
 from fst.data import load_painting
 from fst.errors import InputError, check_whole
@@ -41,7 +43,7 @@ from fst.files import check_folder, make_folder
 from fst.lit_module import StyleModule
 from fst.networks import begin_with
 from fst.runs import config_of, find_resume, resume_step
-from fst.safety import AtomicCheckpointIO, StoppedError
+from fst.safety import AtomicCheckpointIO, StoppedError, report_thread
 
 
 def train(cfg: DictConfig) -> Path:
@@ -74,9 +76,11 @@ def train(cfg: DictConfig) -> Path:
     card = RunCard(painting, OmegaConf.to_yaml(cfg), command_line())
     # what a killed run logged after its last checkpoint is dropped
     purge = resume_step(checkpoint) if checkpoint else None
+    settings = OmegaConf.to_container(cfg.trainer)
+    more = [Profile(run / "profile")] if settings.pop("profile") else []
     trainer = instantiate(
-        cfg.trainer,
-        callbacks=[*instantiate(cfg.callbacks).values(), release, card, FreshPages()],
+        settings,
+        callbacks=[*instantiate(cfg.callbacks).values(), release, card, FreshPages(), *more],
         logger=instantiate(cfg.logger, purge_step=purge),
         plugins=[AtomicCheckpointIO()],
         val_check_interval=cfg.trainer.val_check_interval * cfg.trainer.accumulate_grad_batches,
@@ -97,9 +101,15 @@ def train(cfg: DictConfig) -> Path:
         if release.step != trainer.global_step:  # the last steps were no whole interval
             trainer.validate(module, photos, verbose=False)
     if release.missing:
+        kept = list(run.glob("checkpoints/*.ckpt"))
+        way = (
+            f"its weights are in {run}/checkpoints; make room and go on with: {command_line()} "
+            "ckpt_path=last"
+            if kept
+            else "nor for a checkpoint; make room and begin again"
+        )
         raise InputError(
-            f"{release.path}: expected room for the trained network, found none; its weights are "
-            f"in {run}/checkpoints; make room and go on with: {command_line()} ckpt_path=last"
+            f"{release.path}: expected room for the trained network, found none; {way}"
         )
     if trainer.is_global_zero:
         report(trainer, release, cfg)
@@ -126,6 +136,8 @@ def check_settings(cfg: DictConfig) -> None:
     check_whole("trainer.max_steps", cfg.trainer.max_steps, 1)
     check_whole("trainer.accumulate_grad_batches", cfg.trainer.accumulate_grad_batches, 1)
     check_whole("seed", cfg.seed, 0)
+    if not isinstance(cfg.trainer.profile, bool):
+        raise InputError(f"trainer.profile: expected true or false, found {cfg.trainer.profile!r}")
     if not isinstance(cfg.shift_weight, int | float) or cfg.shift_weight < 0:
         raise InputError(f"shift_weight: expected a number from 0 up, found {cfg.shift_weight}")
     rate = cfg.optimizer.lr
@@ -187,35 +199,6 @@ def describe(cfg: DictConfig) -> dict[str, Any]:
     }
 
 
-def report(trainer: pl.Trainer, release: Release, cfg: DictConfig) -> None:
-    """Final metrics to TensorBoard's hparams and to stdout, with what to do next."""
-    hparams = {
-        "style": cfg.style.name,
-        "style_size": cfg.style.size,
-        "style_weight": cfg.loss.style_weight,
-        "tv_weight": cfg.loss.tv_weight,
-        **{f"network_{key}": value for key, value in public(cfg.network).items()},
-        "crop_size": cfg.data.crop_size,
-        "batch_size": cfg.data.batch_size,
-        "lr": cfg.optimizer.lr,
-        "steps": cfg.trainer.max_steps,
-    }
-    metrics = release.metrics
-    final = {f"summary/{name}": metrics[name] for name in ("total", "style", "content")}
-    trainer.logger.log_hyperparams(hparams, final)
-    skipped = trainer.datamodule.skipped
-    if skipped:
-        print(
-            f"{len(skipped)} unusable photos were left out:", *skipped, sep="\n  ", file=sys.stderr
-        )
-    print(f"held-out photos: style {metrics['style']:.4g}  content {metrics['content']:.4g}")
-    print(f"{trainer.global_step} steps in {release.seconds() / 60:.1f} minutes")
-    if release.written != release.path:
-        print(f"best so far: {release.path} (total {release.best:.4g})")
-    print(f"release: {release.written} (total {metrics['total']:.4g})")
-    print(f"use it: python scripts/stylize.py PHOTO --style {release.written} -o out.jpg")
-
-
 def command_line() -> str:
     """The command of this process, without an earlier ckpt_path."""
     words = [word for word in sys.argv[1:] if not word.startswith("ckpt_path=")]
@@ -225,10 +208,13 @@ def command_line() -> str:
 @hydra.main(version_base="1.3", config_path="../configs", config_name="train")
 def run_hydra(cfg: DictConfig) -> Path:
     job = HydraConfig.get()
-    if job.mode != RunMode.MULTIRUN:
+    several = job.mode == RunMode.MULTIRUN
+    # all of a multirun begin at the same second, says hydra's clock
+    words = [str(cfg.paths.run), *([str(job.job.num)] if several else [])]
+    cfg.paths.run = "_".join(filter(None, [*words, run_name(job.overrides.task)]))
+    if not several:
         with config_errors():  # here too: hydra would put a line of its own before the error's
             return train(cfg)
-    cfg.paths.run += f"_{job.job.num}"  # all begin at the same second, says hydra's clock
     try:
         return train(cfg)
     except InputError as error:
@@ -242,6 +228,7 @@ def run_hydra(cfg: DictConfig) -> Path:
 
 def main() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    threading.excepthook = report_thread  # TensorBoard writes in one
     for known in (
         "does not have many workers",  # held-out photos are few
         "in eval mode at the start of training",  # the loss network stays so

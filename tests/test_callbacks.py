@@ -1,5 +1,6 @@
 """Callbacks, in one real short run that is written to TensorBoard and read back."""
 
+import json
 from unittest import mock
 
 import pytest
@@ -10,6 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from test_lit_module import make_module
 
 from fst.callbacks import (
+    Profile,
     ProgressBar,
     Release,
     RunCard,
@@ -86,6 +88,16 @@ def test_looking_at_the_run_draws_no_random_number(tmp_path, photo_folder):
     assert torch.equal(torch.get_rng_state(), state)
     for a, b in zip(watched.net.parameters(), alone.net.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(("first", "steps", "recorded"), [(2, 1, 1), (20, 5, 2)])
+def test_a_profile_has_the_operations_of_its_steps(first, steps, recorded, tmp_path, photo_folder):
+    fit(tmp_path, photo_folder, [Profile(tmp_path / "profile", first, steps)])
+    events = json.loads((tmp_path / "profile/trace.json").read_text())["traceEvents"]
+    names = [event["name"] for event in events if event.get("cat") == "cpu_op"]
+    assert "aten::convolution" in names
+    assert sum("Optimizer.step" in event["name"] for event in events) == recorded
+    assert "aten::" in (tmp_path / "profile/operations.txt").read_text()
 
 
 def test_time_left_counts_from_the_resumed_step():

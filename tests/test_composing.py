@@ -51,3 +51,23 @@ def test_another_value_is_refused(composing):
 
 def test_keeping_freed_memory_is_harmless(composing):
     composing.keep_freed_memory()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ([], ""),
+        (["style=udnie", "data.root=/x", "paths.outputs=y", "ckpt_path=last"], ""),
+        (
+            ["experiment=fast", "style.weight=5", "data.crop_size=192"],
+            "fast_weight-5_crop_size-192",
+        ),
+        (["init=/a/b.safetensors", "+trainer.limit=1", "~x"], "limit-1_x"),
+        (["loss.style={relu1_1: 1}"], "style--relu1_1-1"),
+        (["seed=" + "1" * 200], "seed-" + "1" * 75),
+    ],
+)
+def test_runs_are_named_by_their_settings(overrides, name, composing):
+    from composing.reports import run_name
+
+    assert run_name(overrides) == name

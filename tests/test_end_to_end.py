@@ -1,6 +1,7 @@
 """Train, be killed, resume, release, stylize: the whole way, with a small random loss network."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -83,8 +84,9 @@ def test_a_run_leaves_a_release_samples_curves_and_says_what_is_next(trained, ph
     assert expected <= scalars
     assert {"painting", "samples/photo_and_stylized"} <= set(events.Tags()["images"])
     assert "config/text_summary" in events.Tags()["tensors"]
-    hparams = set(events.Tags()["scalars"]) & {"summary/style", "summary/content", "summary/total"}
-    assert len(hparams) == 3
+    summary = {"style", "content", "total", "minutes", "images_per_s"}
+    assert {f"summary/{name}" for name in summary} <= scalars
+    assert re.search(r"20 steps in 0\.\d minutes: [\d.]+ images/s", result.stdout)
     losses = [event.value for event in events.Scalars("loss/total")]
     assert losses[-1] < losses[0]
 
@@ -94,6 +96,14 @@ def test_a_run_leaves_a_release_samples_curves_and_says_what_is_next(trained, ph
     with Image.open(photo) as before, Image.open(out) as after:
         assert after.size == before.size
         assert after.tobytes() != before.tobytes()
+
+
+def test_a_profile_on_request(photo_folder, painting, tmp_path):
+    more = arguments(photo_folder, painting, tmp_path / "out", "trainer.profile=true")
+    result = run_inline("train", *more, "trainer.max_steps=4", "trainer.val_check_interval=4")
+    assert result.returncode == 0, result.stderr
+    run = only_run(tmp_path / "out")
+    assert {path.name for path in (run / "profile").iterdir()} == {"trace.json", "operations.txt"}
 
 
 def test_a_killed_run_resumes_to_the_very_same_weights(trained, photo_folder, painting, tmp_path):

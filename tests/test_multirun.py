@@ -4,6 +4,8 @@ from conftest import ROOT, run_script
 from PIL import Image, ImageColor
 from test_end_to_end import arguments
 
+from fst.checkpoint import load_checkpoint
+
 
 def test_a_grid_of_weights_and_sizes_makes_one_sheet(photo_folder, painting, tmp_path):
     outputs = tmp_path / "outputs"
@@ -13,12 +15,25 @@ def test_a_grid_of_weights_and_sizes_makes_one_sheet(photo_folder, painting, tmp
     result = run_script("train", "--multirun", *args)
     assert result.returncode == 0, result.stderr
     runs = sorted((outputs / "mine").iterdir())
-    assert [run.name.rsplit("_", 1)[1] for run in runs] == ["0", "1", "2", "3"]
+    named = [run.name.split("_", 2)[2] for run in runs]
+    assert named == [
+        f"{k}_smoke_extractor-random_weight-{weight}_size-{size}_max_steps-2_val_check_interval-2"
+        for k, (weight, size) in enumerate([(5, 64), (5, 96), (20, 64), (20, 96)])
+    ]
     assert all((run / "mine.safetensors").is_file() for run in runs)
     (multirun,) = (outputs / "multirun").iterdir()
     assert f"contact sheet of 4 runs: {multirun}/sheet.jpg" in result.stderr
     with Image.open(multirun / "sheet.jpg") as sheet:
         assert 0.8 < sheet.width / sheet.height < 2  # two blocks across, two down
+    head, _, *rows = result.stdout[result.stdout.index("| settings") :].splitlines()
+    assert head == "| settings | total | style | content | minutes | release |"
+    assert [row.split(" | ")[0] for row in rows] == [
+        f"| style.weight={weight}  style.size={size}" for weight in (5, 20) for size in (64, 96)
+    ]
+    for row, run in zip(rows, runs, strict=True):
+        total = load_checkpoint(run / "mine.safetensors")[1]["metrics"]["total"]
+        assert row.split(" | ")[1] == f"{total:.4g}"
+        assert row.endswith(f"{run}/mine.safetensors |")
 
 
 def test_a_run_that_fails_stops_no_other_and_loses_no_sheet(photo_folder, painting, tmp_path):
@@ -32,6 +47,10 @@ def test_a_run_that_fails_stops_no_other_and_loses_no_sheet(photo_folder, painti
     assert result.stderr.strip().endswith(
         "error: style.size: expected a whole number from 64 up, found 16"
     )
+    assert [row.split(" | ")[0] for row in result.stdout.splitlines() if "failed" in row] == [
+        "| style.size=16"
+    ]
+    assert result.stdout.count(".safetensors |") == 2
     (multirun,) = (outputs / "multirun").iterdir()
     assert f"contact sheet of 2 runs: {multirun}/sheet.jpg" in result.stderr
     assert (multirun / "sheet.jpg").is_file()

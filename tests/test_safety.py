@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from test_end_to_end import arguments, only_run
 from torch.utils.data import DataLoader
 
 from fst import data, safety
+from fst.checkpoint import load_checkpoint
 from fst.errors import InputError
 from fst.safety import AtomicCheckpointIO, Checkpoints
 
@@ -58,22 +60,22 @@ def test_checkpoints_come_by_minutes(tmp_path, photo_folder):
 
 
 def test_a_full_disk_is_reported_and_training_goes_on(tmp_path, photo_folder, monkeypatch, capsys):
-    save, calls = torch.save, []
+    write, calls = Path.write_bytes, []
 
-    def full(checkpoint, path):
-        calls.append(checkpoint["global_step"])
-        if calls[-1] == 2:
-            Path(path).write_bytes(b"half of it")
+    def full(path, content):
+        calls.append(path)
+        if len(calls) == 2:
+            write(path, b"half of it")
             raise OSError(errno.ENOSPC, "No space left on device")
-        save(checkpoint, path)
+        return write(path, content)
 
     safety._warn.cache_clear()
-    monkeypatch.setattr(safety.torch, "save", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     run(
         tmp_path, photo_folder, Checkpoints(tmp_path / "c", every_n_steps=1, every_minutes=60),
         max_steps=3,
     )  # fmt: skip
-    assert calls == [1, 2, 3]
+    assert len(calls) == 3
     assert "warning: checkpoint not written, training goes on: " in (err := capsys.readouterr().err)
     assert "No space left on device" in err
     assert step_of(tmp_path / "c/last.ckpt") == 3
@@ -196,6 +198,52 @@ def test_a_killed_worker_ends_in_one_line(photo_folder, painting, tmp_path):
     line = end(process)
     assert "photos: a process that reads them was killed" in line
     assert line.endswith(" ckpt_path=last")
+
+
+def test_nan_ends_in_one_line_and_leaves_the_last_good_release(photo_folder, painting, tmp_path):
+    more = ["trainer.max_steps=12", "trainer.val_check_interval=4", "compile=false"]
+    more += ["+callbacks.poison._target_=poison.Poison", "+callbacks.poison.step=6"]
+    result = run_inline("train", *arguments(photo_folder, painting, tmp_path / "out", *more))
+    line = next(line for line in result.stderr.splitlines() if line.startswith("error: "))
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert line.startswith("error: training stopped at step 6: the loss term content is nan; try")
+    net, card = load_checkpoint(only_run(tmp_path / "out") / "mine.safetensors")
+    assert card["training"]["steps"] == 4
+    assert all(weight.isfinite().all() for weight in net.parameters())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="needs a limit on file sizes")
+@pytest.mark.parametrize("limit", [100_000, 10_000])
+def test_a_disk_without_room_does_not_stop_training(limit, photo_folder, painting, tmp_path):
+    """No file may be larger than a limit: one that a release meets, and one that none does."""
+    outputs = tmp_path / "out"
+    args = arguments(photo_folder, painting, outputs)
+    process = subprocess.run(
+        [sys.executable, str(ROOT / "scripts/train.py"), *args],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "tests")}, cwd=ROOT, text=True,
+        capture_output=True, preexec_fn=lambda: resource.setrlimit(
+            resource.RLIMIT_FSIZE, (limit, limit)
+        ),
+    )  # fmt: skip
+    err = process.stderr
+    assert "Traceback" not in err, err
+    assert err.count("warning: checkpoint not written, training goes on: ") == 1, err
+    assert "20/20" in err  # to the end
+    run = only_run(outputs)
+    assert not list(run.glob("checkpoints/*.ckpt"))
+    release = run / "mine.safetensors"
+    if limit == 100_000:
+        assert process.returncode == 0, err
+        assert load_checkpoint(release)[1]["training"]["steps"] in (10, 20)
+    else:
+        assert process.returncode == 1
+        assert not release.exists()
+        assert (
+            "expected room for the trained network, found none; nor for a checkpoint; make" in err
+        )
+    assert not list(run.rglob(".*"))  # nothing half-written
 
 
 class Hanging(torch.utils.data.Dataset):

@@ -1,10 +1,13 @@
 """Several processes, and several batches a step: the same training as one larger batch."""
 
 import os
+import socket
+import subprocess
+import sys
 
 import pytest
 import torch
-from conftest import make_painting, make_photo_folder, run_script
+from conftest import ROOT, make_painting, make_photo_folder, run_script
 from test_end_to_end import arguments, only_run
 
 from fst.checkpoint import load_checkpoint
@@ -43,6 +46,47 @@ def alone(tmp_path_factory):
 def test_two_processes_train_as_one_with_twice_the_batch(alone, tmp_path):
     pictures, expected, chance = alone
     found = trained(*pictures, tmp_path / "two", *TWO)
+    assert distance(found, expected) < min(0.003, chance / 5)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def finish(*processes: subprocess.Popen) -> str:
+    """What they say together; fails unless all end well, and one alone speaks of the release."""
+    said = [process.communicate(timeout=300) for process in processes]
+    assert all(process.returncode == 0 for process in processes), said
+    assert sum(out.count("release: ") for out, _ in said) == 1
+    return "".join(out for out, _ in said)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="needs gloo")
+@pytest.mark.parametrize("launcher", ["torchrun", "slurm"])
+def test_launchers_of_clusters_start_one_training(launcher, alone, tmp_path):
+    pictures, expected, chance = alone
+    args = [str(ROOT / "scripts/train.py")]
+    args += arguments(*pictures, tmp_path / "two", *EXACT, *STEPS, *TWO)
+    common = {**os.environ, "PYTHONPATH": str(ROOT / "tests"), "OMP_NUM_THREADS": "1"}
+    options = {"cwd": ROOT, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    if launcher == "torchrun":
+        start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
+        start.append(f"--master-port={free_port()}")
+        finish(subprocess.Popen([*start, *args], env=common, **options))
+    else:  # what srun tells the processes that it starts
+        slurm = {
+            "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1",
+            "SLURM_JOB_ID": str(10_000 + free_port()), "SLURM_JOB_NAME": "fst", "SLURM_NODEID": "0",
+            "SLURM_NODELIST": "127.0.0.1", "MASTER_PORT": str(free_port()),
+        }  # fmt: skip
+        ranks = ({"SLURM_PROCID": rank, "SLURM_LOCALID": rank} for rank in "01")
+        command = [sys.executable, *args]
+        envs = [common | slurm | rank for rank in ranks]
+        finish(*(subprocess.Popen(command, env=env, **options) for env in envs))
+    found = load_checkpoint(only_run(tmp_path / "two") / "mine.safetensors")[1]["metrics"]
     assert distance(found, expected) < min(0.003, chance / 5)
 
 

@@ -62,6 +62,7 @@ def test_quickstart_repaints_every_photo_in_every_style(tmp_path):
         ("data.workers=-1", "data.workers: expected a whole number from 0 up, found -1"),
         ("style.size=abc", "style.size: expected a whole number from 64 up, found 'abc'"),
         ("optimizer.lr=-1", "optimizer.lr: expected a number above 0, found -1"),
+        ("trainer.profile=maybe", "trainer.profile: expected true or false, found 'maybe'"),
         ("ckpt_path={tmp}/dot.png", "ckpt_path: expected a checkpoint in a run's folder"),
         ("ckpt_path={tmp}/no.ckpt", "ckpt_path: expected last or a .ckpt file, found none at"),
     ],
