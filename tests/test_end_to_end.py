@@ -86,7 +86,7 @@ def test_a_run_leaves_a_release_samples_curves_and_says_what_is_next(trained, ph
     assert "config/text_summary" in events.Tags()["tensors"]
     summary = {"style", "content", "total", "minutes", "images_per_s"}
     assert {f"summary/{name}" for name in summary} <= scalars
-    assert re.search(r"20 steps in 0\.\d minutes: [\d.]+ images/s", result.stdout)
+    assert re.search(r"20 steps in [\d.]+ minutes: [\d.]+ images/s", result.stdout)
     losses = [event.value for event in events.Scalars("loss/total")]
     assert losses[-1] < losses[0]
 
@@ -100,7 +100,8 @@ def test_a_run_leaves_a_release_samples_curves_and_says_what_is_next(trained, ph
 
 def test_a_profile_on_request(photo_folder, painting, tmp_path):
     more = arguments(photo_folder, painting, tmp_path / "out", "trainer.profile=true")
-    result = run_inline("train", *more, "trainer.max_steps=4", "trainer.val_check_interval=4")
+    short = [f"trainer.{key}=4" for key in ("max_steps", "val_check_interval", "log_every_n_steps")]
+    result = run_inline("train", *more, *short)
     assert result.returncode == 0, result.stderr
     run = only_run(tmp_path / "out")
     assert {path.name for path in (run / "profile").iterdir()} == {"trace.json", "operations.txt"}

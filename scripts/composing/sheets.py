@@ -45,7 +45,7 @@ class MultirunSheet(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         # on_multirun_end does not come where a run fails
-        atexit.register(lambda: print(table(self.lines)))
+        atexit.register(lambda: print(table(self.lines)) if self.lines else None)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         hydra = config.hydra
