@@ -150,31 +150,35 @@ class ProgressBar(TQDMProgressBar):
 
 
 class Profile(Callback):
-    """Records some steps with PyTorch's profiler, when the compiled ones are compiled.
+    """Records some batches with PyTorch's profiler, when the compiled passes are compiled.
 
     Writes ``trace.json``, which ui.perfetto.dev and chrome://tracing open, and ``operations.txt``,
     the operations by their time.
 
     Args:
         folder: Where they go.
-        first: Step to begin with; half of the run where that is shorter.
-        steps: How many to record.
+        first: Batch of this process to begin with; half of what is left where that is less.
+        batches: How many to record.
     """
 
-    def __init__(self, folder: str | Path, first: int = 20, steps: int = 5) -> None:
-        self.folder, self.first, self.steps = Path(folder), first, steps
+    def __init__(self, folder: str | Path, first: int = 20, batches: int = 5) -> None:
+        self.folder, self.first, self.batches = Path(folder), first, batches
         self._profiler: torch.profiler.profile | None = None
-        self._batches = self._last = 0
+        self._seen = self._last = 0
+
+    def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        left = (trainer.max_steps - trainer.global_step) * trainer.accumulate_grad_batches
+        self._begin = min(self.first, left // 2 + 1)
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        self._batches += 1
-        if trainer.is_global_zero and self._batches == min(self.first, trainer.max_steps // 2 + 1):
-            self._last = self._batches + self.steps - 1
+        self._seen += 1
+        if trainer.is_global_zero and self._seen == self._begin:
+            self._last = self._seen + self.batches - 1
             self._profiler = torch.profiler.profile()
             self._profiler.start()
 
     def on_train_batch_end(self, *_: Any) -> None:
-        if self._profiler and self._batches >= self._last:
+        if self._profiler and self._seen >= self._last:
             self._write()
 
     def on_train_end(self, *_: Any) -> None:

@@ -75,14 +75,14 @@ class _Pass(torch.autograd.Function):
             own = given.get(step)
             if own is not None:
                 own = own.contiguous(memory_format=torch.channels_last)
-                gradient = own.clone() if gradient is None else gradient.add_(own)
+                gradient = own if gradient is None else gradient.add_(own)
                 through = False
             pooled = ctx.net.steps[step] is None
             indices = chosen.pop() if pooled else None
             if gradient is None:
                 continue
             if not through:
-                gradient = _mask(gradient, outputs[step])
+                gradient = torch.ops.aten.threshold_backward(gradient, outputs[step], 0)
             if pooled:  # where the greatest of four is 0, all are: the ReLU before is done
                 gradient = torch.ops.aten.max_pool2d_with_indices_backward(
                     gradient, outputs[step - 1], *_POOL, indices
@@ -91,11 +91,6 @@ class _Pass(torch.autograd.Function):
                 gradient = _convolve(gradient, ctx.net.steps[step][1], None, "none")
             through = pooled
         return None if gradient is None else gradient.to(ctx.dtype), None, None
-
-
-def _mask(gradient: Tensor, output: Tensor) -> None:
-    """ReLU's gradient, in place."""
-    return torch.ops.aten.threshold_backward(gradient, output, 0)
 
 
 def usable(images: Tensor) -> bool:

@@ -37,7 +37,7 @@ def reported(what: str) -> Iterator[None]:
 
 def report_thread(failed: threading.ExceptHookArgs) -> None:
     """For ``threading.excepthook``: a line, too, of files that another thread cannot write."""
-    if issubclass(failed.exc_type, OSError):
+    if issubclass(failed.exc_type, OSError) and "tensorboard" in type(failed.thread).__module__:
         _warn(f"warning: curves not written, training goes on: {failed.exc_value}")
     else:
         threading.__excepthook__(failed)

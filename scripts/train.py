@@ -77,10 +77,10 @@ def train(cfg: DictConfig) -> Path:
     # what a killed run logged after its last checkpoint is dropped
     purge = resume_step(checkpoint) if checkpoint else None
     settings = OmegaConf.to_container(cfg.trainer)
-    more = [Profile(run / "profile")] if settings.pop("profile") else []
+    profiling = [Profile(run / "profile")] if settings.pop("profile") else []
     trainer = instantiate(
         settings,
-        callbacks=[*instantiate(cfg.callbacks).values(), release, card, FreshPages(), *more],
+        callbacks=[*instantiate(cfg.callbacks).values(), release, card, FreshPages(), *profiling],
         logger=instantiate(cfg.logger, purge_step=purge),
         plugins=[AtomicCheckpointIO()],
         val_check_interval=cfg.trainer.val_check_interval * cfg.trainer.accumulate_grad_batches,
@@ -135,6 +135,7 @@ def check_settings(cfg: DictConfig) -> None:
     """Raise an InputError for what the libraries behind a setting would not refuse clearly."""
     check_whole("trainer.max_steps", cfg.trainer.max_steps, 1)
     check_whole("trainer.accumulate_grad_batches", cfg.trainer.accumulate_grad_batches, 1)
+    check_whole("trainer.log_every_n_steps", cfg.trainer.log_every_n_steps, 1)
     check_whole("seed", cfg.seed, 0)
     if not isinstance(cfg.trainer.profile, bool):
         raise InputError(f"trainer.profile: expected true or false, found {cfg.trainer.profile!r}")

@@ -90,9 +90,11 @@ def test_looking_at_the_run_draws_no_random_number(tmp_path, photo_folder):
         assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize(("first", "steps", "recorded"), [(2, 1, 1), (20, 5, 2)])
-def test_a_profile_has_the_operations_of_its_steps(first, steps, recorded, tmp_path, photo_folder):
-    fit(tmp_path, photo_folder, [Profile(tmp_path / "profile", first, steps)])
+@pytest.mark.parametrize(("first", "batches", "recorded"), [(2, 1, 1), (20, 5, 2)])
+def test_a_profile_has_the_operations_of_its_batches(
+    first, batches, recorded, tmp_path, photo_folder
+):
+    fit(tmp_path, photo_folder, [Profile(tmp_path / "profile", first, batches)])
     events = json.loads((tmp_path / "profile/trace.json").read_text())["traceEvents"]
     names = [event["name"] for event in events if event.get("cat") == "cpu_op"]
     assert "aten::convolution" in names

@@ -28,7 +28,7 @@ def run_name(overrides: Iterable[str]) -> str:
         if "/" in value:  # another style's file, a folder
             continue
         words.append(value if key == "experiment" else f"{key.rsplit('.', 1)[-1]}-{value}")
-    return re.sub(r"[^\w.+-]+", "-", "_".join(words))[:LONGEST].rstrip("-_.")
+    return re.sub(r"[^\w.+-]+", "-", "_".join(words), flags=re.ASCII)[:LONGEST].rstrip("-_.")
 
 
 def report(trainer: pl.Trainer, release: Release, cfg: DictConfig) -> None:

@@ -43,15 +43,13 @@ class MultirunSheet(Callback):
         self.runs: list[Run] = []
         self.lines: list[tuple[list[str], list[str]]] = []  # settings of a run, and its figures
 
-    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        # on_multirun_end does not come where a run fails
-        atexit.register(lambda: print(table(self.lines)) if self.lines else None)
-
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         hydra = config.hydra
         if hydra.mode != RunMode.MULTIRUN:
             return
         settings = list(job_return.overrides)
+        if not self.lines:  # on_multirun_end does not come where a run fails
+            atexit.register(lambda: print(table(self.lines)))
         if job_return.status != JobStatus.COMPLETED:
             print(f"run {hydra.job.num} failed: {' '.join(settings)}", file=sys.stderr)
             self.lines.append((settings, failure(job_return)))
