@@ -155,7 +155,6 @@ def test_shipped_styles_load_and_say_where_they_come_from(style):
 # Shipped for their looks, and worth fewer iterations than a style should be (docs/recipe.md).
 BEHIND = (
     "composition_vii",
-    "great_wave",
     "starry_night",
 )
 
