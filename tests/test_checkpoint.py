@@ -153,10 +153,7 @@ def test_shipped_styles_load_and_say_where_they_come_from(style):
 
 
 # Shipped for their looks, and worth fewer iterations than a style should be (docs/recipe.md).
-BEHIND = (
-    "composition_vii",
-    "starry_night",
-)
+BEHIND = ("composition_vii",)
 
 
 @pytest.mark.parametrize("style", shipped_styles())
