@@ -51,15 +51,16 @@ class _Pass(torch.autograd.Function):
         ctx: Any, images: Tensor, net: FusedFeatures, keep: tuple[int, ...]
     ) -> tuple[Tensor, ...]:
         x = images.bfloat16().contiguous(memory_format=torch.channels_last)
-        outputs, chosen = [], []
+        outputs, chosen = [], []  # by step; where of four the greatest was, None of a convolution
         for parts in net.steps[: keep[-1] + 1]:
+            indices = None
             if parts is None:
                 x, indices = F.max_pool2d(x, 2, return_indices=True)
-                chosen.append(indices)
             else:
                 weight, _, bias = parts
                 x = _convolve(x, weight, bias, "relu")
             outputs.append(x)
+            chosen.append(indices)
         if ctx.needs_input_grad[0]:
             ctx.save_for_backward(*outputs, *chosen)
             ctx.net, ctx.keep, ctx.dtype = net, keep, images.dtype
@@ -68,24 +69,22 @@ class _Pass(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor, None, None]:
         given = dict(zip(ctx.keep, gradients, strict=True))
-        outputs = ctx.saved_tensors[: ctx.keep[-1] + 1]
-        chosen = list(ctx.saved_tensors[len(outputs) :])
+        count = ctx.keep[-1] + 1
+        outputs, chosen = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
         gradient, through = None, False  # through: ReLU's gradient is taken already
-        for step in range(ctx.keep[-1], -1, -1):
-            own = given.get(step)
-            if own is not None:
-                own = own.contiguous(memory_format=torch.channels_last)
+        for step in reversed(range(count)):
+            if given.get(step) is not None:
+                own = given[step].contiguous(memory_format=torch.channels_last)
                 gradient = own if gradient is None else gradient.add_(own)
                 through = False
-            pooled = ctx.net.steps[step] is None
-            indices = chosen.pop() if pooled else None
             if gradient is None:
                 continue
+            pooled = chosen[step] is not None
             if not through:
                 gradient = torch.ops.aten.threshold_backward(gradient, outputs[step], 0)
             if pooled:  # where the greatest of four is 0, all are: the ReLU before is done
                 gradient = torch.ops.aten.max_pool2d_with_indices_backward(
-                    gradient, outputs[step - 1], *_POOL, indices
+                    gradient, outputs[step - 1], *_POOL, chosen[step]
                 )
             else:
                 gradient = _convolve(gradient, ctx.net.steps[step][1], None, "none")

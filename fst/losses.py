@@ -86,15 +86,11 @@ def content_distance(features: Tensor, target: Tensor, normalization: str = "rel
 
     ``relative`` divides by the energy of each photo's features, ``johnson2016`` by C H W.
     """
-    squared = _energy(features - target)
+    features, target = features.float(), target.float()
+    squared = (features - target).square().sum((1, 2, 3))
     if normalization == "relative":
-        return (squared / _energy(target).clamp_min(1e-12)).mean()
+        return (squared / target.square().sum((1, 2, 3)).clamp_min(1e-12)).mean()
     return (squared / target[0].numel()).mean()
-
-
-def _energy(features: Tensor) -> Tensor:
-    """Sums of squares of ``(N, C, H, W)`` by picture, float32 without a copy in it: ``(N,)``."""
-    return torch.linalg.vector_norm(features, dim=(1, 2, 3), dtype=torch.float32).square()
 
 
 def total_variation(images: Tensor) -> Tensor:

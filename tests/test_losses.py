@@ -74,10 +74,12 @@ def test_total_variation_of_a_ramp():
 
 
 def test_distances_are_differentiable():
-    a = torch.rand(1, 2, 3, 3, requires_grad=True)
+    a = torch.rand(1, 2, 3, 3, dtype=torch.double, requires_grad=True)
     target = torch.rand(1, 2, 3, 3)
     content_distance(a, target).backward()
-    torch.testing.assert_close(a.grad, 2 * (a.detach() - target) / (target**2).sum())
+    torch.testing.assert_close(
+        a.grad.float(), 2 * (a.detach().float() - target) / (target**2).sum()
+    )
 
 
 def test_the_total_is_the_weighted_sum_of_the_terms_and_these_of_the_layers():

@@ -55,12 +55,11 @@ def free_port() -> int:
         return found.getsockname()[1]
 
 
-def finish(*processes: subprocess.Popen) -> str:
-    """What they say together; fails unless all end well, and one alone speaks of the release."""
+def finish(*processes: subprocess.Popen) -> None:
+    """Fails unless all end well, and one alone speaks of the release."""
     said = [process.communicate(timeout=300) for process in processes]
     assert all(process.returncode == 0 for process in processes), said
     assert sum(out.count("release: ") for out, _ in said) == 1
-    return "".join(out for out, _ in said)
 
 
 @pytest.mark.slow

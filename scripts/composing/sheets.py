@@ -32,11 +32,10 @@ class Run:
 class MultirunSheet(Callback):
     """Draws ``sheet.jpg`` in the multirun's folder: a block of four photos for every run.
 
-    When all is over, failed runs or not, a table of them goes to stdout.
-
     It is drawn anew after every run, so that one that fails, or Ctrl-C, loses none of those before.
     Blocks stand in the order of the runs, a row for each value of all settings but the last one, so
-    that a sweep of style weights and style sizes is a table of weights by sizes.
+    that a sweep of style weights and style sizes is a table of weights by sizes. When all is over,
+    failed runs or not, a table of their losses goes to stdout.
     """
 
     def __init__(self) -> None:
