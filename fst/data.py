@@ -12,6 +12,7 @@ times its width it is always the middle square.
 
 import signal
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -154,10 +155,21 @@ def _ignore_interrupts(_worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _collate(items: list[tuple[Tensor, list[str]]]) -> tuple[Tensor, list[str]]:
-    photos = torch.stack([photo for photo, _ in items])
-    names = [name for _, names in items for name in names]
-    return photos.contiguous(memory_format=torch.channels_last), names
+@dataclass
+class _Batch:
+    """Crops as an array: tensors pass between processes as files, which takes 4 ms a step."""
+
+    crops: np.ndarray | Tensor  # (N, H, W, 3) uint8
+    skipped: list[str]
+
+    @classmethod
+    def of(cls, items: list[tuple[Tensor, list[str]]]) -> "_Batch":
+        crops = np.stack([photo.permute(1, 2, 0).numpy() for photo, _ in items])
+        return cls(crops, [name for _, names in items for name in names])
+
+    def pin_memory(self) -> "_Batch":
+        """Called by the loader where there is a GPU."""
+        return _Batch(torch.as_tensor(self.crops).pin_memory(), self.skipped)
 
 
 class PhotoDataModule(pl.LightningDataModule):
@@ -232,7 +244,7 @@ class PhotoDataModule(pl.LightningDataModule):
             num_workers=self.workers,
             timeout=PATIENCE if self.workers else 0,
             worker_init_fn=_ignore_interrupts,
-            collate_fn=_collate,
+            collate_fn=_Batch.of,
             pin_memory=torch.cuda.is_available(),
         )
 
@@ -256,16 +268,15 @@ class PhotoDataModule(pl.LightningDataModule):
         return DataLoader(
             HeldOutPhotos(self.val_paths, self.crop_size),
             batch_size=self.batch_size,
-            collate_fn=_collate,
+            collate_fn=_Batch.of,
         )
 
-    def on_before_batch_transfer(self, batch: tuple[Tensor, list[str]], _: int) -> Tensor:
-        photos, skipped = batch
-        self.skipped.update(dict.fromkeys(skipped))
-        return photos
+    def on_before_batch_transfer(self, batch: _Batch, _: int) -> Tensor:
+        self.skipped.update(dict.fromkeys(batch.skipped))
+        return torch.as_tensor(batch.crops).permute(0, 3, 1, 2)  # channels-last
 
     def on_after_batch_transfer(self, batch: Tensor, _: int) -> Tensor:
-        return batch.float().div_(255)  # channels-last, as collated
+        return batch.float().div_(255)
 
     def summary(self) -> dict[str, object]:
         """What a release file says of the photos."""

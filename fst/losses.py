@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from fst.errors import InputError
 
@@ -56,6 +57,30 @@ class _Gram(torch.autograd.Function):
         return found.view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
+class _SquaredDistance(torch.autograd.Function):
+    """Sums of squared differences, one for each of a batch, with a gradient of one product."""
+
+    @staticmethod
+    def forward(ctx: Any, found: Tensor, target: Tensor) -> Tensor:
+        difference = found.float() - target
+        ctx.save_for_backward(difference)
+        ctx.dtype = found.dtype
+        return _squares(difference)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (difference,) = ctx.saved_tensors
+        scale = (2 * gradient).view(-1, *[1] * (difference.ndim - 1))
+        return (difference * scale).to(ctx.dtype), None
+
+
+def _squares(x: Tensor) -> Tensor:
+    """The sum of squares of each of a batch, ``(N,)`` float32."""
+    over = tuple(range(1, x.ndim))
+    return torch.linalg.vector_norm(x, dim=over, dtype=torch.float32).square()
+
+
 def gram_matrix(features: Tensor) -> Tensor:
     """Channel correlations of ``(N, C, H, W)`` features, averaged over positions: ``(N, C, C)``.
 
@@ -75,9 +100,9 @@ def style_distance(gram: Tensor, target: Tensor, normalization: str = "relative"
     ``relative`` divides by the target's energy: 0 is equal, 1 is as far as no style at all.
     ``johnson2016`` is the squared Frobenius norm of Gram matrices divided by C H W.
     """
-    squared = (gram - target).square().sum((1, 2))
+    squared = _SquaredDistance.apply(gram, target)
     if normalization == "relative":
-        return (squared / target.square().sum((1, 2)).clamp_min(1e-12)).mean()
+        return (squared / _squares(target).clamp_min(1e-12)).mean()
     return (squared / gram.shape[1] ** 2).mean()  # H W is in the Gram matrix already
 
 
@@ -86,10 +111,9 @@ def content_distance(features: Tensor, target: Tensor, normalization: str = "rel
 
     ``relative`` divides by the energy of each photo's features, ``johnson2016`` by C H W.
     """
-    features, target = features.float(), target.float()
-    squared = (features - target).square().sum((1, 2, 3))
+    squared = _SquaredDistance.apply(features, target)
     if normalization == "relative":
-        return (squared / target.square().sum((1, 2, 3)).clamp_min(1e-12)).mean()
+        return (squared / _squares(target).clamp_min(1e-12)).mean()
     return (squared / target[0].numel()).mean()
 
 

@@ -16,7 +16,7 @@ from fst.engines import Engine
 from fst.errors import InputError
 from fst.files import cache_folder, make_folder
 from fst.images import to_tensor
-from fst.networks import STRIDE, InstanceNorm, ResidualBlock, check_sides
+from fst.networks import STRIDE, InstanceNorm, ReflectionPad, ResidualBlock, check_sides
 
 # openvino reports its import to its maker; without this package of its own it does not
 sys.modules.setdefault("openvino_telemetry", None)
@@ -126,7 +126,7 @@ _NODES = {
     nn.Conv2d: lambda module, x: _convolved(x, module.weight, module.bias, module.stride[0]),
     nn.Identity: lambda module, x: x,
     nn.ReLU: lambda module, x: op.relu(x),
-    nn.ReflectionPad2d: lambda module, x: _padded(x, module.padding[0], "reflect"),
+    ReflectionPad: lambda module, x: _padded(x, module.padding[0], "reflect"),
     nn.Sigmoid: lambda module, x: op.sigmoid(x),
 }
 
