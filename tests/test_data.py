@@ -151,7 +151,7 @@ def test_the_held_out_photos_are_fixed_and_not_trained_on(photo_folder):
 def test_held_out_photos_are_the_middle_square_and_never_squashed(photo_folder):
     module = make_module(photo_folder)
     path = module.val_paths[0]
-    found = next(iter(module.val_dataloader()))[0][0]
+    found = module.on_before_batch_transfer(next(iter(module.val_dataloader())), 0)[0]
     with Image.open(path) as file:
         scale = 64 / min(file.size)
         resized = file.resize((round(file.width * scale), 64), Image.Resampling.LANCZOS)

@@ -35,6 +35,22 @@ def test_a_gradient_reaches_every_parameter(net):
         assert parameter.grad.abs().sum() > 0, name
 
 
+@pytest.mark.parametrize("side", [32, 34])
+def test_what_the_compiler_is_given_has_the_gradients_of_what_it_is_not(net, side):
+    photos, target = torch.rand(2, 2, 3, side, 36)
+
+    def gradients(forward):
+        net.zero_grad()
+        (forward(photos) - target).square().sum().backward()
+        return {name: parameter.grad for name, parameter in net.named_parameters()}
+
+    for layer in net.modules():  # scales of their own: those of a new network hide borders
+        if isinstance(layer, InstanceNorm):
+            nn.init.uniform_(layer.weight, 0.5, 2)
+    compiled = torch.compile(net, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(gradients(compiled), gradients(net), rtol=1e-3, atol=1e-4)
+
+
 def test_a_side_under_16_px_is_refused(net):
     with pytest.raises(InputError, match=r"^image: expected at least 16x16 px, found 40x15; try"):
         net(torch.rand(1, 3, 15, 40))
