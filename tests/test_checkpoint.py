@@ -152,15 +152,9 @@ def test_shipped_styles_load_and_say_where_they_come_from(style):
         assert path.stat().st_size < 1_000_000
 
 
-# Shipped for their looks, and worth fewer iterations than a style should be (docs/recipe.md).
-BEHIND = ("composition_vii",)
-
-
 @pytest.mark.parametrize("style", shipped_styles())
-def test_one_pass_is_worth_its_iterations(style, request):
+def test_one_pass_is_worth_its_iterations(style):
     _, card = load_checkpoint(find_checkpoint(style))
-    if style in BEHIND:
-        request.applymarker(pytest.mark.xfail(strict=True, reason="needs a longer training"))
     found = card["evaluation"]["equivalents"]
     if card["network"]["arguments"]["width"] == 32:
         assert found["johnson"]["median"] >= 80
