@@ -26,7 +26,7 @@ FORMAT, FORMAT_VERSION = "fst", 1
 SUFFIX = ".safetensors"
 
 
-def _shipped_folder() -> Path:
+def shipped_folder() -> Path:
     """``checkpoints/`` of the repository, or its copy inside an installed package."""
     package = Path(__file__).parent
     inside = package / "checkpoints"
@@ -35,7 +35,7 @@ def _shipped_folder() -> Path:
 
 def shipped_styles() -> list[str]:
     """Names of the styles that come with the package, sorted."""
-    return sorted(path.stem for path in _shipped_folder().glob(f"*{SUFFIX}"))
+    return sorted(path.stem for path in shipped_folder().glob(f"*{SUFFIX}"))
 
 
 def find_checkpoint(style: str | Path) -> Path:
@@ -46,7 +46,7 @@ def find_checkpoint(style: str | Path) -> Path:
     """
     if Path(style).is_file():
         return Path(style)
-    shipped = _shipped_folder() / f"{style}{SUFFIX}"
+    shipped = shipped_folder() / f"{style}{SUFFIX}"
     if str(style) in shipped_styles():
         return shipped
     raise InputError(
@@ -91,16 +91,7 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
             says, or with weights that are not finite.
     """
     path = Path(path)
-    _check_magic(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{path}: expected a style checkpoint, found a damaged file ({error})"
-        ) from error
-    card = _read_card(metadata, path)
+    card, weights = read_release(path)
     try:
         with torch.device("meta"):
             net = build_network(card["network"]["name"], **card["network"]["arguments"])
@@ -110,6 +101,24 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     _check_finite(weights, path)
     net.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
     return net.requires_grad_(False).eval(), card
+
+
+def read_release(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The card of a file that `save_checkpoint` wrote, and its weights as they are stored.
+
+    Raises:
+        InputError: No such file, not a release, or of a newer format.
+    """
+    _check_magic(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{path}: expected a style checkpoint, found a damaged file ({error})"
+        ) from error
+    return _read_card(metadata, path), weights
 
 
 def _check_magic(path: Path) -> None:

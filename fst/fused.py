@@ -17,7 +17,7 @@ _POOL = ([2, 2], [2, 2], [0, 0], [1, 1], False)  # kernel, stride, padding, dila
 
 
 class FusedFeatures:
-    """The layers of a VGG (3x3 convolutions, ReLU, 2x2 pooling) with prepared weights.
+    """The layers of a VGG (convolutions with ReLU, 2x2 pooling) with prepared weights.
 
     Args:
         layers: Frozen; their weights are copied to bf16.
@@ -104,5 +104,5 @@ def usable(images: Tensor) -> bool:
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, then: str) -> Tensor:
-    one = [1, 1]
-    return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, one, one, one, 1, then, [], "")
+    one, same = [1, 1], [weight.shape[-1] // 2] * 2
+    return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, same, one, one, 1, then, [], "")

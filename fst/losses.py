@@ -16,7 +16,7 @@ Losses are float32 whatever the precision of the images and features.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -92,6 +92,22 @@ def gram_matrix(features: Tensor) -> Tensor:
              [1., 1.]]])
     """
     return _Gram.apply(features.float() if features.dtype == torch.float16 else features)
+
+
+class Features(Protocol):
+    """What a loss network may give in the place of activations, and make of it on demand."""
+
+    def gram(self) -> Tensor: ...
+
+    def dense(self) -> Tensor: ...
+
+
+def _gram(features: Tensor | Features) -> Tensor:
+    return gram_matrix(features) if isinstance(features, Tensor) else features.gram()
+
+
+def _dense(features: Tensor | Features) -> Tensor:
+    return features if isinstance(features, Tensor) else features.dense()
 
 
 def style_distance(gram: Tensor, target: Tensor, normalization: str = "relative") -> Tensor:
@@ -173,7 +189,7 @@ class PerceptualLoss(nn.Module):
         """
         with torch.no_grad():
             features = self.extractor(painting, list(self.style))
-            grams = {layer: gram_matrix(features[layer]) for layer in self.style}
+            grams = {layer: _gram(features[layer]) for layer in self.style}
         for layer, gram in grams.items():
             if not torch.isfinite(gram).all():
                 raise InputError(f"painting: expected finite style features, found NaN in {layer}")
@@ -206,11 +222,13 @@ class PerceptualLoss(nn.Module):
         wanted = photos if isinstance(photos, dict) else self.content_of(photos)
         with torch.autocast(stylized.device.type, enabled=False):
             content = {
-                layer: content_distance(found[layer], wanted[layer], self.normalization)
+                layer: content_distance(
+                    _dense(found[layer]), _dense(wanted[layer]), self.normalization
+                )
                 for layer in self.content
             }
             style = {
-                layer: style_distance(gram_matrix(found[layer]), gram, self.normalization)
+                layer: style_distance(_gram(found[layer]), gram, self.normalization)
                 for layer, gram in self.grams.items()
             }
             terms = {

@@ -3,6 +3,7 @@
 python scripts/benchmark.py stylize --json times.json
 python scripts/benchmark.py stylize --engines eager openvino --sizes 512x512 1920x1080
 python scripts/benchmark.py train --photos PHOTOS
+python scripts/benchmark.py loss
 python scripts/benchmark.py tiles --megapixels 12
 python scripts/benchmark.py tiles --megapixels 100 --no-untiled
 python scripts/benchmark.py folder PHOTOS --count 300
@@ -88,6 +89,10 @@ def parse_args() -> argparse.Namespace:
         help="three steps, nothing compiled: whether it works",
     )
 
+    text = "the compact loss network against VGG-19, forward and backward"
+    command = commands.add_parser("loss", help=text, description=text)
+    command.add_argument("--repeats", type=int, default=20, help="rounds (%(default)s)")
+
     text = "what a data set's size costs a training: time to the first batch, memory"
     command = commands.add_parser("photos", help=text, description=text)
     add = command.add_argument
@@ -149,6 +154,14 @@ def train(args: argparse.Namespace) -> Tables:
     return ((training.TITLES, rows) for rows in training.run(args))
 
 
+def loss(args: argparse.Namespace) -> Tables:
+    from benchmarks import losses
+    from benchmarks.measuring import warn_of_load
+
+    warn_of_load()
+    return ((losses.TITLES, rows) for rows in losses.run(args))
+
+
 def tiles(args: argparse.Namespace) -> Tables:
     from benchmarks import tiles
 
@@ -188,7 +201,7 @@ def main() -> None:
     with one_line_errors():
         args = parse_args()
         check_options(args)
-        commands = stylize, train, tiles, folder, photos
+        commands = stylize, train, loss, tiles, folder, photos
         command = {function.__name__: function for function in commands}[args.command]
         show(command(args), getattr(args, "json", None))
 

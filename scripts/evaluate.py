@@ -212,7 +212,8 @@ def evaluate_style(
 
 def own_loss(recipe: dict[str, Any], extractors: DictConfig) -> PerceptualLoss:
     """The loss that a card describes, on the loss network of this machine."""
-    extractor = instantiate(extractors[recipe["extractor"]["arch"]])
+    # what was trained with the compact loss network is measured with what that stands for
+    extractor = instantiate(extractors[recipe["extractor"].get("arch", "vgg19")])
     return PerceptualLoss(extractor, **{k: v for k, v in recipe.items() if k != "extractor"})
 
 

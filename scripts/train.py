@@ -6,11 +6,9 @@ python scripts/train.py style=starry_night experiment=fast data.root=PHOTOS ckpt
 """
 
 import hashlib
-import logging
 import shlex
 import sys
 import threading
-import warnings
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from composing import (
     keep_freed_memory,
     named,
     public,
+    quiet_lightning,
     resolve_compile,
     resolve_precision,
     run_alone,
@@ -177,7 +176,7 @@ def describe(cfg: DictConfig) -> dict[str, Any]:
     del style["weight"]  # stands in the loss
     style |= {"file": picture.name, "sha256": hashlib.sha256(picture.read_bytes()).hexdigest()}
     extractor = named(loss["extractor"])
-    if "weights" in extractor:
+    if extractor.get("weights"):
         extractor["weights"] = Path(extractor["weights"]).name
     licence = f"weights: MIT, as fst; painting: {style['licence']}"
     return {
@@ -228,15 +227,8 @@ def run_hydra(cfg: DictConfig) -> Path:
 
 
 def main() -> None:
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     threading.excepthook = report_thread  # TensorBoard writes in one
-    for known in (
-        "does not have many workers",  # held-out photos are few
-        "in eval mode at the start of training",  # the loss network stays so
-        "not resumable",  # ours counts its photos
-        "treespec, LeafSpec",  # Lightning 2.6 on torch 2.15
-    ):
-        warnings.filterwarnings("ignore", f".*{known}")
+    quiet_lightning()
     run_alone(run_hydra)
 
 

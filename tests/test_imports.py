@@ -20,6 +20,7 @@ OTHER = (
     "safety",
     "losses",
     "runs",
+    "distillation",
     "vgg",
     "openvino_engine",
 )

@@ -1,10 +1,12 @@
 """What the scripts that compose a config share: paintings, config nodes, errors as one line."""
 
 import ctypes
+import logging
 import mmap
 import os
 import shutil
 import sysconfig
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,6 +77,18 @@ def run_alone(script: Callable[[], object]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra's own report takes six lines
     with config_errors():
         script()
+
+
+def quiet_lightning() -> None:
+    """Leave out what Lightning says that is known and of no use here."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    for known in (
+        "does not have many workers",  # held-out photos are few
+        "in eval mode at the start of training",  # the loss network stays so
+        "not resumable",  # ours counts its photos
+        "treespec, LeafSpec",  # Lightning 2.6 on torch 2.15
+    ):
+        warnings.filterwarnings("ignore", f".*{known}")
 
 
 def resolve_precision(precision: str, accelerator: str) -> str:

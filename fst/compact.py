@@ -1,0 +1,193 @@
+"""The compact loss network: a narrow network whose layers predict VGG-19's activations.
+
+It is trained by `fst.distillation` to stand in for `fst.vgg.VGGFeatures` where 550 MB of weights
+are not at hand or their arithmetic takes too long. A linear adapter takes every named layer to
+VGG's own channels, so that Gram matrices, distances, weights and measures mean the same.
+
+A trunk of VGG's shape and a quarter of its width begins at half of the picture's size, with 2x2
+pixels as channels (Shi et al., arXiv:1609.05158); at full size an adapter gives four pixels at
+once. The Gram matrix of what a linear map A makes of features with Gram matrix G is A G A^T, so
+activations of VGG's width are only made where they are asked for themselves.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fst.checkpoint import read_release, shipped_folder
+from fst.errors import InputError
+from fst.fused import FusedFeatures, usable
+from fst.losses import gram_matrix
+
+NAME = "compact_vgg19"
+CHANNELS = {1: 64, 2: 128, 3: 256, 4: 512, 5: 512}  # VGG's, by block
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB in [0, 1]
+TRUNK = {  # which convolution of the trunk each layer is predicted from
+    "relu1_1": 0, "relu1_2": 1, "relu2_1": 1, "relu2_2": 1, "relu3_1": 3, "relu3_3": 4,
+    "relu4_1": 6, "relu4_2": 7, "relu4_3": 7, "relu5_1": 9,
+}  # fmt: skip
+LAYERS = tuple(TRUNK)
+
+
+@dataclass
+class Adapted:
+    """Activations of VGG's width that are linear maps of narrow ones, made on demand."""
+
+    features: Tensor  # (N, c, h, w)
+    weight: Tensor  # (phases, C, c): one map, or four for a picture of twice the size
+    size: tuple[int, int]  # H and W
+
+    def gram(self) -> Tensor:
+        """`fst.losses.gram_matrix` of the wide activations, ``(N, C, C)``."""
+        narrow = gram_matrix(self.features)[:, None]
+        return (self.weight @ narrow @ self.weight.mT).mean(1)
+
+    def dense(self) -> Tensor:
+        """The wide activations, ``(N, C, H, W)``."""
+        # channel C of phase p is C P + p to pixel_shuffle
+        weight = self.weight.transpose(0, 1).flatten(0, 1)[..., None, None]
+        wide = F.conv2d(self.features, weight.to(self.features.dtype))
+        if len(self.weight) > 1:
+            wide = F.pixel_shuffle(wide, 2)
+        down, right = (side - found for side, found in zip(self.size, wide.shape[2:], strict=True))
+        # of an odd side the last row or column again
+        return F.pad(wide, (0, right, 0, down), mode="replicate") if down or right else wide
+
+
+class CompactVGG(nn.Module):
+    """The network itself.
+
+    Args:
+        widths: Channels of the first convolution, and of the trunk's blocks at a half, a quarter,
+            an eighth and a sixteenth of the picture's size.
+    """
+
+    def __init__(self, widths: Sequence[int] = (48, 32, 64, 160, 224)) -> None:
+        super().__init__()
+        self.widths = tuple(widths)
+        first, half, quarter, eighth, sixteenth = self.widths
+        plan = (12, first, half), (half, quarter, quarter, quarter)
+        plan += (quarter, eighth, eighth, eighth), (eighth, sixteenth, sixteenth)
+        layers: list[nn.Module] = []
+        for block in plan:
+            if layers:
+                layers.append(nn.MaxPool2d(2))
+            for inputs, outputs in pairwise(block):
+                conv = nn.Conv2d(inputs, outputs, 3, padding=1)
+                nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+                layers += [conv, nn.ReLU()]
+        self.trunk = nn.Sequential(*layers)
+        self.ends = [k + 1 for k, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]
+        self.adapters = nn.ParameterDict()
+        for name, conv in TRUNK.items():
+            width, block = layers[self.ends[conv] - 1].out_channels, int(name[4])
+            shape = (4 if block == 1 else 1, CHANNELS[block], width)
+            self.adapters[name] = torch.randn(shape) / width**0.5
+        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+        self.register_buffer("scale", 1 / std, persistent=False)
+        self.register_buffer("shift", -mean / std, persistent=False)
+        self._fused: FusedFeatures | None = None
+
+    def _apply(self, *args: Any, **settings: Any) -> "CompactVGG":
+        self._fused = None  # its weights are copies
+        return super()._apply(*args, **settings)
+
+    def train(self, mode: bool = True) -> "CompactVGG":
+        self._fused = None  # the weights may have changed
+        return super().train(mode)
+
+    def forward(self, images: Tensor, layers: Sequence[str]) -> dict[str, Adapted]:
+        """Activations of ``(N, 3, H, W)`` RGB in [0, 1] as VGG-19 has them, shallow to deep.
+
+        Those of block b are ``(N, C, H / 2^(b-1), W / 2^(b-1))``, sizes rounded down.
+        """
+        height, width = images.shape[-2:]
+        even = images[..., : height // 2 * 2, : width // 2 * 2]
+        halves = F.pixel_unshuffle(torch.addcmul(self.shift, even, self.scale), 2)
+        taps = sorted({TRUNK[name] for name in layers})
+        found = dict(zip(taps, self._run(halves, [self.ends[k] for k in taps]), strict=True))
+        answer = {}
+        for name in filter(set(layers).__contains__, LAYERS):
+            features = found[TRUNK[name]]
+            size = (height, width) if name[4] == "1" else tuple(features.shape[2:])
+            answer[name] = Adapted(features, self.adapters[name], size)
+        return answer
+
+    def _run(self, x: Tensor, ends: Sequence[int]) -> tuple[Tensor, ...]:
+        if not self.training and usable(x):
+            self._fused = self._fused or FusedFeatures(self.trunk)
+            return self._fused(x, ends)
+        found = []
+        for k, layer in enumerate(self.trunk[: max(ends) + 1]):
+            x = layer(x)
+            if k in ends:
+                found.append(x)
+        return tuple(found)
+
+
+class CompactFeatures(nn.Module):
+    """The compact network as a loss network: frozen, with the layers that a loss asks for.
+
+    Args:
+        layers: Names as of `fst.vgg.VGGFeatures`; those there are in `LAYERS`.
+        weights: A file of `fst.distillation`; None is the one that comes with the package.
+
+    Raises:
+        InputError: An unknown layer, or a file that cannot be had or used.
+    """
+
+    def __init__(self, layers: Sequence[str], weights: str | Path | None = None) -> None:
+        super().__init__()
+        for layer in layers:
+            if layer not in LAYERS:
+                raise InputError(
+                    f"layer of the compact loss network: expected one of {', '.join(LAYERS)}; "
+                    f"found {layer!r}; try loss/extractor=vgg19"
+                )
+        if not layers:
+            raise InputError("layers of the compact loss network: expected at least one")
+        self.layers = tuple(name for name in LAYERS if name in layers)
+        self.net, self.card = load_compact(
+            Path(weights).expanduser() if weights else compact_file()
+        )
+
+    def forward(self, images: Tensor, layers: Sequence[str] | None = None) -> dict[str, Adapted]:
+        """Activations of ``(N, 3, H, W)`` RGB in [0, 1], by layer name, shallow to deep.
+
+        ``layers`` narrows the answer to some of the layers given at construction.
+        """
+        return self.net(images, self.layers if layers is None else layers)
+
+    def extra_repr(self) -> str:
+        return f"layers: {', '.join(self.layers)}"
+
+
+def compact_file() -> Path:
+    """Where the shipped network's file is."""
+    return shipped_folder() / "loss_networks" / f"{NAME}.safetensors"
+
+
+def load_compact(path: Path) -> tuple[CompactVGG, dict[str, Any]]:
+    """The network of a file, float32 and frozen; and its card.
+
+    Raises:
+        InputError: No such file, or no compact loss network.
+    """
+    card, weights = read_release(path)
+    if card["network"]["name"] != NAME:
+        raise InputError(
+            f"{path}: expected a compact loss network, found the network "
+            f"{card['network']['name']!r}; try loss.extractor.weights=null"
+        )
+    net = CompactVGG(**card["network"]["arguments"])
+    try:
+        net.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    except RuntimeError as error:
+        raise InputError(f"{path}: expected the weights that its card names ({error})") from error
+    return net.requires_grad_(False).eval(), card

@@ -1,0 +1,81 @@
+"""How far the compact loss network agrees with VGG-19, on pictures from weak to strong stylization.
+
+python scripts/agreement.py photos=PHOTOS
+python scripts/agreement.py photos=PHOTOS weights=FILE update_card=true
+
+Photos and paintings are such as the compact network has not been trained with. What the figures are
+is said in fst/agreement.py.
+"""
+
+import sys
+from pathlib import Path
+
+import hydra
+import torch
+from composing import config_errors, run_alone
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from fst.agreement import agreement
+from fst.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
+from fst.compact import compact_file, load_compact
+from fst.data import HeldOutPhotos, load_painting
+from fst.errors import InputError, check_whole
+from fst.images import find_images
+
+PAINTING = 512  # px, shorter side
+
+
+def measure(cfg: DictConfig) -> dict[str, dict[str, float]]:
+    """The figures of every style, by name."""
+    check_whole("count", cfg.count, 1)
+    check_whole("size", cfg.size, 64)
+    file = Path(str(cfg.weights)).expanduser() if cfg.weights else compact_file()
+    net, card = load_compact(file)
+    cfg.compact.extractor.weights = str(file)
+    loss, teacher = instantiate(cfg.compact), instantiate(cfg.vgg19)
+    paths = find_images(Path(str(cfg.photos)).expanduser())
+    if not paths:
+        raise InputError(f"{cfg.photos}: expected photos, found none")
+    step = max(1, len(paths) // cfg.count)  # from all over the folder
+    photos = HeldOutPhotos(paths[::step][: cfg.count], cfg.size)
+    pictures = [photos[k][0].float() / 255 for k in range(len(photos))]
+    found = {}
+    for style in card["training"]["held_out_paintings"]:
+        painting = Path(str(cfg.paths.paintings)).expanduser() / f"{style}.jpg"
+        for each in loss, teacher:
+            each.set_style(load_painting(painting, PAINTING)[None])
+        styled, _ = load_checkpoint(find_checkpoint(style))
+        found[style] = {
+            k: round(v, 4) for k, v in agreement(loss, teacher, styled, pictures).items()
+        }
+        print(f"{style}: measured", file=sys.stderr)
+    if cfg.update_card:
+        about = {"photos": len(pictures), "size": cfg.size, "styles": found}
+        save_checkpoint(file, net, {**card, "agreement": about})
+    return found
+
+
+def table(found: dict[str, dict[str, float]]) -> str:
+    """Markdown, a row for each style."""
+    names = list(next(iter(found.values())))
+    rows = [["style", *(name.replace("_", " ") for name in names)], ["---"] * (len(names) + 1)]
+    rows += [
+        [style, *(f"{figures[name]:.3f}" for name in names)] for style, figures in found.items()
+    ]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+@hydra.main(version_base="1.3", config_path="../configs", config_name="agreement")
+def run_hydra(cfg: DictConfig) -> None:
+    with config_errors():
+        torch.manual_seed(0)
+        print(table(measure(cfg)))
+
+
+def main() -> None:
+    run_alone(run_hydra)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""Train the compact loss network to say of pictures what VGG-19 says.
+
+python scripts/distill.py data.root=PHOTOS
+python scripts/distill.py data.root=PHOTOS ckpt_path=outputs/compact_vgg19/RUN/checkpoints/last.ckpt
+
+It takes VGG-19's weights, a folder of photos, paintings (paths.paintings) and the shipped styles.
+"""
+
+import datetime
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import hydra
+import pytorch_lightning as pl
+import torch
+from composing import config_errors, named, quiet_lightning, resolve_precision, run_alone
+from composing.failures import explained
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from fst import __version__
+from fst.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint, shipped_styles
+from fst.compact import LAYERS, NAME
+from fst.data import load_painting
+from fst.distillation import Distillation, Mixer
+from fst.errors import InputError, check_whole
+from fst.files import check_folder, make_folder
+from fst.images import find_images
+from fst.safety import AtomicCheckpointIO
+
+PAINTING = 640  # px, shorter side
+
+
+def distill(cfg: DictConfig) -> Path:
+    """Run the training; gives the file of the student."""
+    check_whole("trainer.max_steps", cfg.trainer.max_steps, 1)
+    cfg.trainer.precision = resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)
+    OmegaConf.resolve(cfg)
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    run = Path(cfg.paths.run)
+    check_folder(run)
+    photos = instantiate(cfg.data)
+    photos.setup()
+    paintings, nets = find_styles(cfg)
+    teacher = instantiate(cfg.teacher)(list(LAYERS))
+    module = Distillation(
+        instantiate(cfg.network),
+        teacher,
+        Mixer(nets, paintings),
+        instantiate(cfg.optimizer),
+        instantiate(cfg.scheduler),
+        cfg.gradient_weight,
+        cfg.climbs_from,
+        cfg.gradients_from,
+    )
+    settings = OmegaConf.to_container(cfg.trainer)
+    del settings["profile"]
+    trainer = instantiate(
+        settings,
+        callbacks=list(instantiate(cfg.callbacks).values()),
+        logger=instantiate(cfg.logger),
+        plugins=[AtomicCheckpointIO()],
+    )
+    make_folder(run)
+    OmegaConf.save(cfg, run / "config.yaml")
+    with redirect_stdout(sys.stderr):
+        try:
+            trainer.fit(module, photos, ckpt_path=cfg.ckpt_path)
+        except (Exception, SystemExit) as error:
+            again = f"go on with: ckpt_path={run}/checkpoints/last.ckpt"
+            if said := explained(error, again):
+                raise said from error
+            raise
+        if "held_out/grams" not in trainer.callback_metrics:  # the last steps were no interval
+            trainer.validate(module, photos, verbose=False)
+    path = run / f"{NAME}.safetensors"
+    save_checkpoint(path, module.release_net(), describe(cfg, module))
+    return path
+
+
+def find_styles(cfg: DictConfig) -> tuple[list[torch.Tensor], list[nn.Module]]:
+    """The paintings and the shipped networks of width 16 that the student may see."""
+    folder = Path(str(cfg.paths.paintings)).expanduser()
+    files = [path for path in find_images(folder) if path.stem not in cfg.held_out]
+    if not files:
+        raise InputError(
+            f"{folder}: expected paintings, found none; set paths.paintings or FST_PAINTINGS"
+        )
+    names = {path.stem for path in files} & set(shipped_styles())
+    nets = [load_checkpoint(find_checkpoint(name))[0] for name in sorted(names)]
+    shown = [net.to(memory_format=torch.channels_last) for net in nets]
+    return [load_painting(path, PAINTING) for path in files], shown
+
+
+def describe(cfg: DictConfig, module: Distillation) -> dict[str, object]:
+    """What the file says of itself, without any path of this machine."""
+    teacher = named(OmegaConf.to_container(cfg.teacher))
+    teacher["weights"] = Path(teacher["weights"]).name
+    found = module.trainer.callback_metrics
+    held_out = {name: found[f"held_out/{name}"].item() for name in ("activations", "grams")}
+    return {
+        "network": {"name": NAME, "arguments": {"widths": list(cfg.network.widths)}},
+        "teacher": teacher,
+        "training": {
+            "steps": module.trainer.global_step,
+            "photos": len(module.trainer.datamodule.train_paths),
+            "crop_size": cfg.data.crop_size,
+            "batch_size": cfg.data.batch_size,
+            "held_out_paintings": list(cfg.held_out),
+            "gradient_weight": cfg.gradient_weight,
+            "optimizer": named(OmegaConf.to_container(cfg.optimizer)),
+            "held_out_errors": held_out,
+        },
+        "versions": {"fst": __version__, "torch": torch.__version__},
+        "date": datetime.date.today().isoformat(),
+        "licence": "MIT, as fst",
+    }
+
+
+@hydra.main(version_base="1.3", config_path="../configs", config_name="distill")
+def run_hydra(cfg: DictConfig) -> None:
+    with config_errors():
+        print(distill(cfg))
+
+
+def main() -> None:
+    quiet_lightning()
+    run_alone(run_hydra)
+
+
+if __name__ == "__main__":
+    main()

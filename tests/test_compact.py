@@ -1,0 +1,155 @@
+import json
+
+import pytest
+import torch
+from conftest import ROOT, SHARED, needs_shared
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from safetensors import safe_open
+
+from fst.agreement import agreement, rank_correlation
+from fst.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
+from fst.compact import CHANNELS, LAYERS, NAME, CompactFeatures, CompactVGG, compact_file
+from fst.data import load_painting
+from fst.errors import InputError
+from fst.images import find_images, flatten, read_photo, resize_shorter, to_tensor
+from fst.losses import gram_matrix
+from fst.networks import build_network
+
+WIDTHS = (8, 8, 8, 8, 8)
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    return CompactVGG(WIDTHS).requires_grad_(False).eval()
+
+
+@pytest.mark.parametrize("size", [(64, 64), (65, 71), (33, 34)])
+def test_activations_have_the_shapes_of_vggs(net, size):
+    found = net(torch.rand(2, 3, *size), LAYERS)
+    assert tuple(found) == LAYERS
+    for name, adapted in found.items():
+        block = int(name[4])
+        sides = (side // 2 ** (block - 1) for side in size)
+        assert adapted.dense().shape == (2, CHANNELS[block], *sides), name
+
+
+def test_the_gram_matrix_is_that_of_the_activations(net):
+    for name, adapted in net(torch.rand(2, 3, 64, 96), LAYERS).items():
+        torch.testing.assert_close(
+            adapted.gram(), gram_matrix(adapted.dense()), rtol=1e-3, atol=1e-6, msg=name
+        )
+
+
+def test_fewer_layers_are_the_same_activations(net):
+    picture = torch.rand(1, 3, 48, 48)
+    (one,) = net(picture, ["relu4_1"]).values()
+    torch.testing.assert_close(one.dense(), net(picture, LAYERS)["relu4_1"].dense())
+
+
+def test_prepared_weights_give_the_same_activations_and_gradients(net):
+    def answer(training):
+        net.train(training)
+        picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+        picture.requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16):
+            found = net(picture, LAYERS)
+        sum(each.gram().sum() for each in found.values()).backward()
+        return [picture.grad, *(each.features.float() for each in found.values())]
+
+    for ours, theirs in zip(answer(False), answer(True), strict=True):
+        difference = (ours - theirs).norm() / theirs.norm()
+        assert difference < 0.02
+
+
+def test_weights_that_change_are_prepared_anew(net):
+    def answer():
+        with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+            return net(torch.ones(1, 3, 32, 32), ["relu2_1"])["relu2_1"].features.float()
+
+    before = answer()
+    net.train()
+    net.trunk[0].bias.data += 1
+    net.eval()
+    assert not torch.equal(before, answer())
+
+
+def test_an_unknown_layer_is_refused():
+    with pytest.raises(InputError, match=r"expected one of relu1_1, .*; found 'relu9_9'; try"):
+        CompactFeatures(["relu9_9"])
+
+
+def test_other_files_are_refused(tmp_path, net):
+    with pytest.raises(InputError, match="expected a compact loss network, found the network 'tr"):
+        CompactFeatures(["relu1_1"], find_checkpoint("udnie"))
+    card = {"network": {"name": NAME, "arguments": {"widths": [4, 4, 4, 4, 4]}}}
+    save_checkpoint(tmp_path / "other.safetensors", net, card)
+    with pytest.raises(InputError, match=r"other.safetensors: expected the weights that its card"):
+        CompactFeatures(["relu1_1"], tmp_path / "other.safetensors")
+    with pytest.raises(InputError, match="found no such file"):
+        CompactFeatures(["relu1_1"], tmp_path / "none.safetensors")
+
+
+def test_a_loss_network_is_no_style():
+    with pytest.raises(InputError, match=f"expected one of transformer, found '{NAME}'"):
+        load_checkpoint(compact_file())
+
+
+def test_the_shipped_file_is_small_and_says_what_it_was_made_of():
+    assert compact_file().stat().st_size <= 4e6
+    with safe_open(compact_file(), framework="pt") as file:
+        card = json.loads(file.metadata()["card"])
+    assert card["teacher"]["arch"] == "vgg19"
+    assert card["training"]["steps"] > 0
+    assert "/" not in json.dumps(card["teacher"]["weights"])
+
+
+@pytest.mark.parametrize("preset", sorted(p.stem for p in ROOT.glob("configs/loss/*.yaml")))
+def test_every_loss_preset_works_with_it(preset):
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        overrides = [f"loss={preset}", "loss/extractor=compact", "style.weight=5"]
+        loss = instantiate(compose("train", overrides).loss)
+    loss.set_style(torch.rand(1, 3, 96, 80))
+    picture = torch.rand(2, 3, 64, 64, requires_grad=True)
+    terms = loss(picture, torch.rand(2, 3, 64, 64))
+    terms["total"].backward()
+    assert terms["style"] > 0
+    assert terms["content"] > 0
+    assert picture.grad.isfinite().all()
+
+
+def test_rank_correlation():
+    falling = torch.tensor([3.0, 2.0, 1.0, -5.0])
+    assert rank_correlation(torch.arange(4.0), falling) == pytest.approx(-1)
+    assert rank_correlation(torch.arange(4.0), torch.tensor([0.0, 2, 1, 3])) == pytest.approx(0.8)
+
+
+def test_a_loss_agrees_with_itself():
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        loss = instantiate(compose("train", ["loss/extractor=compact", "style.weight=5"]).loss)
+    loss.set_style(torch.rand(1, 3, 96, 80))
+    torch.manual_seed(0)
+    found = agreement(loss, loss, build_network("transformer", width=2), [torch.rand(3, 64, 64)])
+    assert found["style"] == found["content"] == pytest.approx(1)
+    assert found["ratio_style"] == 1
+    assert found["gradient_style_relu4_1"] == pytest.approx(1, abs=1e-4)
+
+
+@needs_shared
+@pytest.mark.parametrize("style", ["composition_vii", "great_wave", "starry_night", "the_scream"])
+def test_it_says_what_vgg_says_of_paintings_and_photos_that_it_has_not_seen(style):
+    weights = SHARED / "weights/vgg19_features.safetensors"
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        compact = instantiate(compose("train", ["loss/extractor=compact", "style.weight=1"]).loss)
+        overrides = ["style.weight=1", f"loss.extractor.weights={weights}"]
+        vgg = instantiate(compose("train", overrides).loss)
+    painting = load_painting(SHARED / f"data/styles/{style}.jpg", 256)
+    for loss in compact, vgg:
+        loss.set_style(painting[None])
+    paths = find_images(SHARED / "data/eval_photos")[::6]
+    photos = [to_tensor(resize_shorter(flatten(read_photo(path)), 160)) for path in paths]
+    net, _ = load_checkpoint(find_checkpoint(style))
+    found = agreement(compact, vgg, net, photos)
+    assert found["style"] >= 0.98
+    assert found["content"] >= 0.98

@@ -1,0 +1,140 @@
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, error_line, make_painting, make_photo_folder, run_inline
+from torchvision.models.vgg import cfgs, make_layers
+
+from fst.checkpoint import find_checkpoint, load_checkpoint
+from fst.compact import LAYERS, Adapted, CompactVGG, load_compact
+from fst.distillation import Distillation, Mixer, _gram
+from fst.losses import gram_matrix
+
+WIDTHS = [4, 4, 4, 4, 4]
+
+
+class Teacher(torch.nn.Module):
+    """Another compact network: a teacher that a student of its kind can equal."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = CompactVGG(WIDTHS).requires_grad_(False).eval()
+
+    def forward(self, images, layers=LAYERS):
+        return {name: each.dense() for name, each in self.net(images, layers).items()}
+
+
+class Trainer:
+    log_every_n_steps, global_step = 10**9, 0
+
+
+@pytest.fixture
+def module(monkeypatch):
+    torch.manual_seed(0)
+    nets = [load_checkpoint(find_checkpoint("udnie"))[0]]
+    mixer = Mixer(nets, [torch.rand(3, 100, 120), torch.rand(3, 90, 90)])
+    found = Distillation(CompactVGG(WIDTHS), Teacher(), mixer, torch.optim.Adam, lambda _: None)
+    found._trainer = Trainer()
+    monkeypatch.setattr(found, "log", lambda *args, **kwargs: None)
+    return found
+
+
+def test_the_pictures_of_a_step_are_pictures(module):
+    for _ in range(20):
+        for found in (module.mixer.painting(64), module.mixer.stylized(torch.rand(2, 3, 64, 64))):
+            assert found.shape[1:] == (3, 64, 64)
+            assert 0 <= found.min() <= found.max() <= 1
+
+
+def test_a_student_that_is_the_teacher_has_no_error(module):
+    module._measure(torch.rand(2, 3, 64, 64))
+    module.net.load_state_dict(module.teacher.net.state_dict())
+    for scale, name in zip(module.scales, LAYERS, strict=True):
+        module.net.adapters[name].data.div_(scale)
+    photos, pictures, painting = (
+        torch.rand(2, 3, 64, 64),
+        torch.rand(2, 3, 64, 64),
+        torch.rand(1, 3, 64, 64),
+    )
+    weights = {f"relu{block}_1": torch.ones(()) for block in range(1, 6)}
+    terms = module.compare(photos, pictures, painting, {**weights, "content": torch.zeros(())})
+    assert {"activations", "grams", "gradients", "gram_relu4_1"} <= terms.keys()
+    assert all(term < 1e-6 for term in terms.values()), terms
+    released = module.release_net()
+    for name, adapter in module.teacher.net.adapters.items():
+        torch.testing.assert_close(released.adapters[name], adapter)
+
+
+def test_gram_matrices_that_are_differentiated_twice_are_the_same():
+    adapted = Adapted(torch.rand(2, 4, 8, 8), torch.rand(1, 16, 4), (8, 8))
+    torch.testing.assert_close(_gram(adapted), gram_matrix(adapted.dense()))
+
+
+def test_training_lowers_all_three_errors(module):
+    optimizer = torch.optim.Adam(module.net.parameters(), lr=3e-3)
+    torch.manual_seed(1)
+    photos = torch.rand(8, 3, 8, 8).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    errors = []
+    for k in range(120):
+        pair = photos[2 * k % 8 : 2 * k % 8 + 2]
+        weights = {f"relu{block}_1": torch.ones(()) for block in range(1, 6)}
+        weights["content"] = torch.zeros(())
+        if not module.scales.any():
+            module._measure(pair)
+        terms = module.compare(
+            pair, module.mixer.stylized(pair), module.mixer.painting(64), weights
+        )
+        total = terms["activations"] + terms["grams"] + terms["gradients"]
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        errors.append([terms[name].item() for name in ("activations", "grams", "gradients")])
+    first, last = torch.tensor(errors[:10]).mean(0), torch.tensor(errors[-10:]).mean(0)
+    assert (last < torch.tensor([0.85, 0.93, 0.93]) * first).all(), (first, last)
+
+
+@pytest.fixture
+def arguments(tmp_path):
+    torch.manual_seed(0)
+    torch.save(make_layers(cfgs["E"]).state_dict(), tmp_path / "vgg.pth")
+    (tmp_path / "paintings").mkdir()
+    make_painting(tmp_path / "paintings/udnie.jpg")
+    photos = make_photo_folder(tmp_path / "photos")
+    return [
+        f"data.root={photos}", f"paths.outputs={tmp_path / 'out'}", "data.crop_size=64",
+        f"paths.paintings={tmp_path / 'paintings'}", f"teacher.weights={tmp_path / 'vgg.pth'}",
+        "teacher.mean=[0.5,0.5,0.5]", "teacher.std=[0.2,0.2,0.2]", "data.workers=0",
+        f"network.widths={WIDTHS}".replace(" ", ""), "trainer.max_steps=4", "climbs_from=1",
+        "gradients_from=2", "trainer.val_check_interval=2", "trainer.log_every_n_steps=2", "callbacks.checkpoint.every_n_steps=2",
+    ]  # fmt: skip
+
+
+def test_the_script_writes_a_file_that_says_what_it_is_and_goes_on(arguments, tmp_path):
+    result = run_inline("distill", *arguments)
+    assert result.returncode == 0, result.stderr
+    file = result.stdout.split()[-1]
+    _, card = load_compact(Path(file))
+    assert card["training"]["steps"] == 4
+    assert 0 < card["training"]["held_out_errors"]["grams"] < 10
+    assert card["teacher"]["weights"] == "vgg.pth"
+    assert str(tmp_path) not in str(card)
+    checkpoint = next((tmp_path / "out").rglob("last.ckpt"))
+    again = run_inline(
+        "distill", *arguments, f"ckpt_path={checkpoint}", "paths.run=" + str(tmp_path / "b")
+    )
+    assert again.returncode == 0, again.stderr
+
+
+def test_no_paintings_are_said_in_one_line(arguments, tmp_path):
+    result = run_inline("distill", *arguments, f"paths.paintings={tmp_path / 'photos/none'}")
+    assert "none" in error_line(result)
+    (tmp_path / "empty").mkdir()
+    result = run_inline("distill", *arguments, f"paths.paintings={tmp_path / 'empty'}")
+    assert "empty: expected paintings, found none; set paths.paintings" in error_line(result)
+
+
+def test_agreement_wants_photos(tmp_path):
+    (tmp_path / "empty").mkdir()
+    weights = ROOT / "README.md"
+    result = run_inline("agreement", f"photos={tmp_path / 'empty'}", f"weights={weights}")
+    assert "README.md: expected a style checkpoint" in error_line(result)
