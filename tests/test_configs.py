@@ -99,11 +99,14 @@ def test_constant_schedule_keeps_the_rate():
 def test_style_presets_say_where_the_painting_can_be_had(name):
     style = composed(f"style={name}").style
     assert style.name == name
-    assert re.fullmatch(r"https://\S+", style.page)
     assert style.title
     assert style.painter
-    assert 1400 < style.year < 1950
     assert style.image.endswith(f"{name}.jpg")
+    if style.painter == "fst":
+        assert (ROOT / style.image).is_file()
+        return
+    assert re.fullmatch(r"https://\S+", style.page)
+    assert 1400 < style.year < 1950
 
 
 def test_environment_variables_reach_the_config(monkeypatch):
@@ -123,7 +126,12 @@ def test_presets_say_how_long_they_take_and_what_to_expect():
 
 @pytest.mark.parametrize(
     ("name", "given"),
-    [("evaluate", ["checkpoint=a", "photos=b"]), ("optimize", ["style=udnie", "photo=b.jpg"])],
+    [
+        ("evaluate", ["checkpoint=a", "photos=b"]),
+        ("optimize", ["style=udnie", "photo=b.jpg"]),
+        ("distill", ["data.root=b"]),
+        ("agreement", ["photos=b"]),
+    ],
 )
 def test_the_other_scripts_compose_and_name_real_objects(name, given):
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
