@@ -29,8 +29,8 @@ NAME = "compact_vgg19"
 CHANNELS = {1: 64, 2: 128, 3: 256, 4: 512, 5: 512}  # VGG's, by block
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB in [0, 1]
 TRUNK = {  # which convolution of the trunk each layer is predicted from
-    "relu1_1": 0, "relu1_2": 1, "relu2_1": 1, "relu2_2": 1, "relu3_1": 3, "relu3_3": 4,
-    "relu4_1": 6, "relu4_2": 7, "relu4_3": 7, "relu5_1": 9,
+    "relu1_1": 0, "relu1_2": 1, "relu2_1": 2, "relu2_2": 2, "relu3_1": 4, "relu3_3": 5,
+    "relu4_1": 7, "relu4_2": 8, "relu4_3": 8, "relu5_1": 10,
 }  # fmt: skip
 LAYERS = tuple(TRUNK)
 
@@ -68,11 +68,11 @@ class CompactVGG(nn.Module):
             an eighth and a sixteenth of the picture's size.
     """
 
-    def __init__(self, widths: Sequence[int] = (48, 32, 64, 160, 224)) -> None:
+    def __init__(self, widths: Sequence[int] = (48, 48, 96, 160, 160)) -> None:
         super().__init__()
         self.widths = tuple(widths)
         first, half, quarter, eighth, sixteenth = self.widths
-        plan = (12, first, half), (half, quarter, quarter, quarter)
+        plan = (12, first, half, half), (half, quarter, quarter, quarter)
         plan += (quarter, eighth, eighth, eighth), (eighth, sixteenth, sixteenth)
         layers: list[nn.Module] = []
         for block in plan:

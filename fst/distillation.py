@@ -8,16 +8,16 @@ paintings, photos in many styles at all strengths, noise, blur, and pictures tha
 the student's own loss have made, which is where its blind spots would be used.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fst.compact import LAYERS, Adapted, CompactVGG
 from fst.losses import gram_matrix
+from fst.mixing import Mixer, Painter, randint
 
 STYLE = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 CONTENT = ("relu3_1", "relu4_2")
@@ -26,46 +26,8 @@ RARELY = 8  # steps: the other layers, which one preset needs, are looked at in 
 WINDOW = 0.5  # of a side: activations of the two large blocks are compared there
 CLIMB = 0.03  # RMS in [0, 1] of a step down the student's loss
 MAX_CLIMBS = 3
+FROM_PAINTER = 0.6  # of the steps
 SMALL = 1e-12
-
-
-class Mixer:
-    """Makes the pictures of a step from photos.
-
-    Args:
-        nets: Style networks, ``(N, 3, H, W)`` RGB in [0, 1] to the same.
-        paintings: ``(3, H, W)`` each, RGB in [0, 1].
-    """
-
-    def __init__(self, nets: Sequence[nn.Module], paintings: Sequence[Tensor]) -> None:
-        self.nets, self.paintings = list(nets), list(paintings)
-
-    def painting(self, size: int) -> Tensor:
-        """A random part of a random painting, ``(1, 3, size, size)``."""
-        painting = self.paintings[_randint(len(self.paintings))]
-        largest = min(painting.shape[1:])
-        side = min(largest, int(size * (1 + 2 * torch.rand(()).item())))
-        top, left = (_randint(length - side + 1) for length in painting.shape[1:])
-        part = painting[None, :, top : top + side, left : left + side]
-        return F.interpolate(part, (size, size), mode="bilinear", antialias=True).clamp(0, 1)
-
-    def stylized(self, photos: Tensor) -> Tensor:
-        """The photos as training against a loss network shows them, at some stage of it."""
-        kind = torch.rand(()).item()
-        found = photos
-        if kind < 0.7:  # a style, from weak to strong
-            net = self.nets[_randint(len(self.nets))]
-            strength = min(1, 1.5 * torch.rand(()).item())
-            found = photos + strength * (net(photos).float() - photos)
-        elif kind < 0.8:  # a flat picture, as of a new network
-            found = photos + torch.rand(()).item() * (photos.mean((2, 3), keepdim=True) - photos)
-        if torch.rand(()).item() < 0.25:
-            size = 2 + _randint(6)
-            small = F.interpolate(found, scale_factor=1 / size, mode="bilinear", antialias=True)
-            found = F.interpolate(small, found.shape[-2:], mode="bicubic")
-        if torch.rand(()).item() < 0.3:
-            found = found + 0.4 * torch.rand(()) ** 2 * torch.randn_like(found)
-        return found.clamp(0, 1).contiguous(memory_format=torch.channels_last)
 
 
 class Distillation(pl.LightningModule):
@@ -75,10 +37,12 @@ class Distillation(pl.LightningModule):
         net: The student. Its adapters give activations of RMS 1; `export_weights` says the rest.
         teacher: ``teacher(images)`` gives activations by name, as `fst.vgg.VGGFeatures`.
         mixer: Where pictures come from.
+        painter: Where half of them come from, once there is a student.
         optimizer: Called with the student's parameters.
         scheduler: Called with the optimiser, stepped after every step.
         gradient_weight: Of the gradients' error; that of activations and Gram matrices is 1.
-        climbs_from: Step from which on pictures go down the student's loss first.
+        climbs_from: Step from which on pictures come from the painter, and go down the student's
+            loss first.
         gradients_from: Step from which on gradients are compared: those of a new network lead
             nowhere, and it takes as long again.
     """
@@ -90,6 +54,7 @@ class Distillation(pl.LightningModule):
         net: CompactVGG,
         teacher: nn.Module,
         mixer: Mixer,
+        painter: Painter,
         optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
         scheduler: Callable[[torch.optim.Optimizer], Any],
         gradient_weight: float = 1,
@@ -99,7 +64,7 @@ class Distillation(pl.LightningModule):
         super().__init__()
         self.net = net.to(memory_format=torch.channels_last)
         self.teacher = teacher.to(memory_format=torch.channels_last)
-        self.mixer = mixer
+        self.mixer, self.painter = mixer, painter
         self.gradient_weight = gradient_weight
         self.climbs_from, self.gradients_from = climbs_from, gradients_from
         self._optimizer, self._scheduler = optimizer, scheduler
@@ -113,7 +78,9 @@ class Distillation(pl.LightningModule):
             self._measure(torch.cat([photos, pictures, painting]))
         weights = _random_weights()
         self.net.eval()
-        climbs = _randint(MAX_CLIMBS + 1) if self.global_step >= self.climbs_from else 0
+        if self.global_step >= self.climbs_from and torch.rand(()).item() < FROM_PAINTER:
+            pictures = self.painter.paint(photos)
+        climbs = randint(MAX_CLIMBS + 1) if self.global_step >= self.climbs_from else 0
         for _ in range(climbs):
             pictures = self._climb(pictures, photos, painting, weights)
         self.net.train()
@@ -154,7 +121,9 @@ class Distillation(pl.LightningModule):
             weights: Of the layers in the loss whose gradients are compared.
             gradients: Whether they are.
         """
-        layers = LAYERS if _randint(RARELY) == 0 else OFTEN
+        layers = LAYERS if randint(RARELY) == 0 else OFTEN
+        if not gradients and layers is OFTEN:  # half of them: as many steps again
+            layers = tuple(OFTEN[k] for k in sorted(torch.randperm(len(OFTEN))[: len(OFTEN) // 2]))
         x = pictures.detach().requires_grad_(gradients)
         others = torch.cat([photos, painting]).contiguous(memory_format=torch.channels_last)
         wanted, scales = self.teacher(x, layers), dict(zip(LAYERS, self.scales, strict=True))
@@ -230,16 +199,12 @@ class Distillation(pl.LightningModule):
         checkpoint["state_dict"] = kept
 
 
-def _randint(end: int) -> int:
-    return int(torch.randint(end, ()))
-
-
 def _random_weights() -> dict[str, Tensor]:
     """Of style layers, together 2 to 30, and of one content layer, 1."""
     shares = torch.rand(len(STYLE)) ** 2
     total = 2 * 15 ** torch.rand(())
     weights = dict(zip(STYLE, total * shares / shares.sum(), strict=True))
-    return {**weights, "content": torch.tensor(float(_randint(len(CONTENT))))}
+    return {**weights, "content": torch.tensor(float(randint(len(CONTENT))))}
 
 
 def _loss(
@@ -290,7 +255,7 @@ def _window(name: str, found: Adapted, goal: Tensor, scale: Tensor) -> tuple[Ten
     phases = 2 if len(found.weight) > 1 else 1
     height, width = found.features.shape[2:]
     rows, columns = int(height * WINDOW), int(width * WINDOW)
-    top, left = _randint(height - rows), _randint(width - columns)
+    top, left = randint(height - rows), randint(width - columns)
     narrow = found.features[:, :, top : top + rows, left : left + columns]
     part = Adapted(narrow, found.weight, (phases * rows, phases * columns))
     goal = goal[

@@ -73,7 +73,8 @@ class Checkpoints(Checkpoint):
     """Writes ``last.ckpt`` every so many steps, every so many minutes, at the end, and on request.
 
     Ctrl-C and SIGTERM let the step end and stop training with a checkpoint; a second Ctrl-C stops
-    it at once.
+    it at once. Lightning writes a step's curves after the step: a checkpoint of one that has curves
+    would lose them to a kill between the two, so it is that of the next step instead.
 
     Args:
         folder: Where they go.
@@ -88,7 +89,7 @@ class Checkpoints(Checkpoint):
         self.path = Path(folder) / LAST
         self.every_n_steps, self.seconds = every_n_steps, 60 * every_minutes
         self._written, self._at = -1, 0.0
-        self._asked = False
+        self._asked = self._owed = False
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -110,8 +111,13 @@ class Checkpoints(Checkpoint):
         late = time.monotonic() - self._at > self.seconds
         late = trainer.strategy.reduce_boolean_decision(late, all=False)
         step = trainer.global_step
-        due = step % self.every_n_steps == 0 or step == trainer.max_steps
-        if (due or late or stop) and step != self._written:  # accumulated batches share a step
+        last = step == trainer.max_steps
+        due = step % self.every_n_steps == 0 or late or last or stop or self._owed
+        has_curves = step % trainer.log_every_n_steps == 0 and trainer.log_every_n_steps > 1
+        self._owed = due and has_curves and not last
+        if self._owed:
+            return
+        if due and step != self._written:  # accumulated batches share a step
             self._written, self._at = step, time.monotonic()
             trainer.save_checkpoint(self.path)
         if stop:

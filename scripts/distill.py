@@ -24,10 +24,11 @@ from fst import __version__
 from fst.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint, shipped_styles
 from fst.compact import LAYERS, NAME
 from fst.data import load_painting
-from fst.distillation import Distillation, Mixer
+from fst.distillation import Distillation
 from fst.errors import InputError, check_whole
 from fst.files import check_folder, make_folder
 from fst.images import find_images
+from fst.mixing import Mixer, Painter
 from fst.safety import AtomicCheckpointIO
 
 PAINTING = 640  # px, shorter side
@@ -45,10 +46,12 @@ def distill(cfg: DictConfig) -> Path:
     photos.setup()
     paintings, nets = find_styles(cfg)
     teacher = instantiate(cfg.teacher)(list(LAYERS))
+    student = instantiate(cfg.network)
     module = Distillation(
-        instantiate(cfg.network),
+        student,
         teacher,
         Mixer(nets, paintings),
+        Painter(nets, paintings, student),
         instantiate(cfg.optimizer),
         instantiate(cfg.scheduler),
         cfg.gradient_weight,

@@ -55,7 +55,9 @@ def test_command(words, tmp_path, painting, photo_folder):
     elif words[:2] in (["python", "scripts/distill.py"], ["python", "scripts/agreement.py"]):
         name = Path(words[1]).stem
         config = composed(name, words[2:], painting, photo_folder)
-        assert str(photo_folder) in (config["photos"] if name == "agreement" else config["data"]["root"])
+        assert str(photo_folder) in (
+            config["photos"] if name == "agreement" else config["data"]["root"]
+        )
     elif words[:2] == ["python", "scripts/optimize.py"]:
         assert composed("optimize", words[2:], painting, photo_folder)["iterations"] >= 200
     elif words[0] == "tensorboard":
