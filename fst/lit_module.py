@@ -190,5 +190,6 @@ def _grid(pictures: Tensor) -> Tensor:
 
 
 def _contrast(pictures: Tensor) -> Tensor:
-    """Standard deviation over the positions of ``(N, 3, H, W)``, of the liveliest channel."""
-    return pictures.detach().std(dim=(2, 3)).max()
+    """Standard deviation over every fourth row and column of ``(N, 3, H, W)``, of the liveliest
+    channel: enough to tell a picture from none."""
+    return pictures.detach()[..., ::4, ::4].std(dim=(2, 3)).max()

@@ -33,28 +33,57 @@ class _Gram(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, features: Tensor) -> Tensor:
-        channels = features.shape[1]
-        flat = features.permute(0, 2, 3, 1).flatten(1, 2)  # (N, H W, C): a view of channels-last
+        flat, gram = _flat_and_gram(features)
         ctx.save_for_backward(flat)
         ctx.shape = features.shape
-        count, area = flat.shape[:2]
-        if flat.dtype != torch.bfloat16:
-            return flat.mT @ flat / area
-        # products of bf16 are summed in float32 but come back in bf16: take them from short
-        # pieces, and sum these in float32
-        whole = area // PIECE * PIECE
-        pieces = flat[:, :whole].unflatten(1, (-1, PIECE)).flatten(0, 1)  # (N pieces, PIECE, C)
-        total = (pieces.mT @ pieces).float().unflatten(0, (count, -1)).sum(1)
-        rest = flat[:, whole:].float()
-        return (total + rest.mT @ rest).view(count, channels, channels) / area
+        return gram
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (flat,) = ctx.saved_tensors
-        count, channels, height, width = ctx.shape
         symmetric = (gradient + gradient.mT) / flat.shape[1]
-        found = flat @ symmetric.to(flat.dtype)
-        return found.view(count, height, width, channels).permute(0, 3, 1, 2)
+        return _unflatten(flat @ symmetric.to(flat.dtype), ctx.shape)
+
+
+class _GramDistance(torch.autograd.Function):
+    """Squared distances of Gram matrices to a symmetric one, with the gradient of both at once."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, target: Tensor) -> Tensor:
+        flat, gram = _flat_and_gram(features)
+        difference = gram.sub_(target)
+        ctx.save_for_backward(flat, difference)
+        ctx.shape = features.shape
+        return _squares(difference)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        flat, difference = ctx.saved_tensors
+        scaled = difference * (4 / flat.shape[1] * gradient).view(-1, 1, 1)
+        return _unflatten(flat @ scaled.to(flat.dtype), ctx.shape), None
+
+
+def _flat_and_gram(features: Tensor) -> tuple[Tensor, Tensor]:
+    flat = features.permute(0, 2, 3, 1).flatten(1, 2)  # (N, H W, C): a view of channels-last
+    count, area, channels = flat.shape
+    if flat.dtype != torch.bfloat16:
+        return flat, flat.mT @ flat / area
+    # products of bf16 are summed in float32 but come back in bf16: take them from short pieces,
+    # and sum these in float32
+    whole = area // PIECE * PIECE
+    pieces = flat[:, :whole].unflatten(1, (-1, PIECE)).flatten(0, 1)  # (N pieces, PIECE, C)
+    total = (pieces.mT @ pieces).float().unflatten(0, (count, -1)).sum(1)
+    if whole < area:
+        rest = flat[:, whole:].float()
+        total = total.baddbmm_(rest.mT, rest)
+    return flat, total.view(count, channels, channels).div_(area)
+
+
+def _unflatten(flat: Tensor, shape: torch.Size) -> Tensor:
+    count, channels, height, width = shape
+    return flat.view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
 class _SquaredDistance(torch.autograd.Function):
@@ -91,7 +120,11 @@ def gram_matrix(features: Tensor) -> Tensor:
     tensor([[[1., 1.],
              [1., 1.]]])
     """
-    return _Gram.apply(features.float() if features.dtype == torch.float16 else features)
+    return _Gram.apply(_wide(features))
+
+
+def _wide(features: Tensor) -> Tensor:
+    return features.float() if features.dtype == torch.float16 else features
 
 
 class Features(Protocol):
@@ -102,24 +135,25 @@ class Features(Protocol):
     def dense(self) -> Tensor: ...
 
 
-def _gram(features: Tensor | Features) -> Tensor:
-    return gram_matrix(features) if isinstance(features, Tensor) else features.gram()
-
-
 def _dense(features: Tensor | Features) -> Tensor:
     return features if isinstance(features, Tensor) else features.dense()
 
 
-def style_distance(gram: Tensor, target: Tensor, normalization: str = "relative") -> Tensor:
-    """Squared distance of Gram matrices ``(N, C, C)`` to a target ``(1, C, C)``, batch mean.
+def style_distance(
+    features: Tensor | Features, target: Tensor, normalization: str = "relative"
+) -> Tensor:
+    """Squared distance of Gram matrices to a target ``(1, C, C)``, batch mean.
 
     ``relative`` divides by the target's energy: 0 is equal, 1 is as far as no style at all.
     ``johnson2016`` is the squared Frobenius norm of Gram matrices divided by C H W.
     """
-    squared = _SquaredDistance.apply(gram, target)
+    if not isinstance(features, Tensor):
+        squared = _SquaredDistance.apply(features.gram(), target)
+    else:
+        squared = _GramDistance.apply(_wide(features), target)
     if normalization == "relative":
         return (squared / _squares(target).clamp_min(1e-12)).mean()
-    return (squared / gram.shape[1] ** 2).mean()  # H W is in the Gram matrix already
+    return (squared / target.shape[1] ** 2).mean()  # H W is in the Gram matrix already
 
 
 def content_distance(features: Tensor, target: Tensor, normalization: str = "relative") -> Tensor:
@@ -189,7 +223,10 @@ class PerceptualLoss(nn.Module):
         """
         with torch.no_grad():
             features = self.extractor(painting, list(self.style))
-            grams = {layer: _gram(features[layer]) for layer in self.style}
+            grams = {
+                layer: gram_matrix(each) if isinstance(each, Tensor) else each.gram()
+                for layer, each in ((layer, features[layer]) for layer in self.style)
+            }
         for layer, gram in grams.items():
             if not torch.isfinite(gram).all():
                 raise InputError(f"painting: expected finite style features, found NaN in {layer}")
@@ -228,7 +265,7 @@ class PerceptualLoss(nn.Module):
                 for layer in self.content
             }
             style = {
-                layer: style_distance(_gram(found[layer]), gram, self.normalization)
+                layer: style_distance(found[layer], gram, self.normalization)
                 for layer, gram in self.grams.items()
             }
             terms = {
