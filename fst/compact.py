@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fst.checkpoint import read_release, shipped_folder
+from fst.checkpoint import read_release
 from fst.errors import InputError
 from fst.fused import FusedFeatures, usable
 from fst.losses import gram_matrix
@@ -136,13 +136,13 @@ class CompactFeatures(nn.Module):
 
     Args:
         layers: Names as of `fst.vgg.VGGFeatures`; those there are in `LAYERS`.
-        weights: A file of `fst.distillation`; None is the one that comes with the package.
+        weights: A file of `fst.distillation`.
 
     Raises:
         InputError: An unknown layer, or a file that cannot be had or used.
     """
 
-    def __init__(self, layers: Sequence[str], weights: str | Path | None = None) -> None:
+    def __init__(self, layers: Sequence[str], weights: str | Path) -> None:
         super().__init__()
         for layer in layers:
             if layer not in LAYERS:
@@ -153,9 +153,7 @@ class CompactFeatures(nn.Module):
         if not layers:
             raise InputError("layers of the compact loss network: expected at least one")
         self.layers = tuple(name for name in LAYERS if name in layers)
-        self.net, self.card = load_compact(
-            Path(weights).expanduser() if weights else compact_file()
-        )
+        self.net, self.card = load_compact(Path(weights).expanduser())
 
     def forward(self, images: Tensor, layers: Sequence[str] | None = None) -> dict[str, Adapted]:
         """Activations of ``(N, 3, H, W)`` RGB in [0, 1], by layer name, shallow to deep.
@@ -166,11 +164,6 @@ class CompactFeatures(nn.Module):
 
     def extra_repr(self) -> str:
         return f"layers: {', '.join(self.layers)}"
-
-
-def compact_file() -> Path:
-    """Where the shipped network's file is."""
-    return shipped_folder() / "loss_networks" / f"{NAME}.safetensors"
 
 
 def load_compact(path: Path) -> tuple[CompactVGG, dict[str, Any]]:

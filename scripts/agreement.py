@@ -1,7 +1,7 @@
 """How far the compact loss network agrees with VGG-19, on pictures from weak to strong stylization.
 
-python scripts/agreement.py photos=PHOTOS
-python scripts/agreement.py photos=PHOTOS weights=FILE update_card=true
+python scripts/agreement.py weights=FILE photos=PHOTOS
+python scripts/agreement.py weights=FILE photos=PHOTOS update_card=true
 
 Photos and paintings are such as the compact network has not been trained with. What the figures are
 is said in fst/agreement.py.
@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 
 from fst.agreement import agreement
 from fst.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
-from fst.compact import compact_file, load_compact
+from fst.compact import load_compact
 from fst.data import HeldOutPhotos, load_painting
 from fst.errors import InputError, check_whole
 from fst.images import find_images
@@ -30,9 +30,8 @@ def measure(cfg: DictConfig) -> dict[str, dict[str, float]]:
     """The figures of every style, by name."""
     check_whole("count", cfg.count, 1)
     check_whole("size", cfg.size, 64)
-    file = Path(str(cfg.weights)).expanduser() if cfg.weights else compact_file()
+    file = Path(str(cfg.weights)).expanduser()
     net, card = load_compact(file)
-    cfg.compact.extractor.weights = str(file)
     loss, teacher = instantiate(cfg.compact), instantiate(cfg.vgg19)
     paths = find_images(Path(str(cfg.photos)).expanduser())
     if not paths:

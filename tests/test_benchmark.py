@@ -15,7 +15,7 @@ from torch import nn
 
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from benchmarks import folders, measuring, passes, tiles, training, variants
+from benchmarks import folders, losses, measuring, passes, tiles, training, variants
 from benchmarks.floor import Rates, Work, watch
 
 from fst.engines import available_engines
@@ -27,11 +27,23 @@ CPU = torch.device("cpu")
 EAGER = "--device", "cpu", "--engine", "eager", "--precision", "fp32"
 
 
-@pytest.mark.parametrize("command", ["stylize", "train", "tiles", "folder", "photos"])
+@pytest.mark.parametrize("command", ["stylize", "train", "loss", "tiles", "folder", "photos"])
 def test_help(command):
     result = run_inline("benchmark", command, "--help")
     assert result.returncode == 0
-    assert "--style" in result.stdout or command in ("train", "photos")
+    assert "--style" in result.stdout or command in ("train", "loss", "photos")
+
+
+def test_the_loss_networks_are_timed_in_both_precisions(monkeypatch):
+    monkeypatch.setattr(losses, "SIZE", 64)
+    tables = list(losses.run(Namespace(repeats=1)))
+    assert [(row[0], row[1], row[2]) for rows in tables for row in rows] == [
+        (precision, what, name)
+        for precision in ("bf16", "fp32")
+        for what in ("activations", "loss")
+        for name in ("vgg19", "compact")
+    ]
+    assert all(row[3] > 0 and row[4] > 0 for rows in tables for row in rows)
 
 
 def test_help_is_quick_since_it_does_not_load_torch():

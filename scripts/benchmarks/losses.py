@@ -1,6 +1,6 @@
 """How long the loss networks take, forward and backward to the picture, in one run.
 
-VGG-19 has random weights of the right shapes, as fast as others. *activations* is what a loss
+Both have random weights of the right shapes, as fast as others. *activations* is what a loss
 network makes of two pictures, and the gradient of these; *loss* is the whole loss with its Gram
 matrices and distances, and its gradient, the photos' own activations among it.
 """
@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
 from benchmarks.measuring import rounds, times_faster
-from fst.compact import CompactFeatures
+from fst.checkpoint import save_checkpoint
+from fst.compact import NAME, CompactFeatures, CompactVGG
 from fst.losses import PerceptualLoss
 from fst.vgg import VGGFeatures
 
@@ -34,10 +35,13 @@ def run(args: argparse.Namespace) -> Iterator[list[list[object]]]:
     with tempfile.TemporaryDirectory(prefix="fst-") as place:
         weights = Path(place) / "random.pth"
         torch.save(make_layers(cfgs["E"]).state_dict(), weights)
+        compact, net = Path(place) / "compact.safetensors", CompactVGG()
+        card = {"network": {"name": NAME, "arguments": {"widths": list(net.widths)}}}
+        save_checkpoint(compact, net, card)
         known = {"mean": (0.5,) * 3, "std": (0.2,) * 3}
         networks = {
             "vgg19": partial(VGGFeatures, weights=weights, **known),
-            "compact": CompactFeatures,
+            "compact": partial(CompactFeatures, weights=compact),
         }
         losses = {name: whole(network) for name, network in networks.items()}
     for precision in "bf16", "fp32":
