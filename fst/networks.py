@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fst.errors import InputError, check_whole
+from fst.padding import ReflectionPad, TwicePadded, repeat_pixels
 
 MIN_SIDE = 16  # px: twice what reflection at a quarter of the size needs; smaller is no photo
 WIDENING_NOISE = 0.05  # of a weight's standard deviation: enough for twins to part ways
@@ -101,48 +102,6 @@ class InstanceNorm(nn.Module):
             return torch.addcmul(shift.to(x.dtype), x, scale.to(x.dtype))
 
 
-class _Reflect(torch.autograd.Function):
-    """Reflection padding whose gradient the compiler keeps in channels-last memory.
-
-    Its own asks for every pixel which of nine reflections lie on it, in the other layout.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, size: int) -> Tensor:
-        ctx.size = size
-        return F.pad(x, (size,) * 4, mode="reflect")
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        rows = _fold(gradient.permute(0, 2, 3, 1), ctx.size, 1)
-        return _fold(rows, ctx.size, 2).permute(0, 3, 1, 2), None
-
-
-def _fold(gradient: Tensor, size: int, dim: int) -> Tensor:
-    """Add to a dimension of ``(N, H, W, C)`` what lies on the reflections before and after it."""
-    inside = gradient.shape[dim] - 2 * size
-    before = gradient.narrow(dim, 0, size).flip(dim)
-    after = gradient.narrow(dim, inside + size, size).flip(dim)
-    found = gradient.narrow(dim, size, inside)
-    found = found + _place(before, dim, 1, inside)
-    return found + _place(after, dim, inside - 1 - size, inside)
-
-
-def _place(strip: Tensor, dim: int, start: int, length: int) -> Tensor:
-    """A strip of ``(N, H, W, C)`` on zeros of ``length`` along a dimension."""
-    end = length - start - strip.shape[dim]
-    return F.pad(strip, (0, 0) * (3 - dim) + (start, end))
-
-
-class ReflectionPad(nn.ReflectionPad2d):
-    """Reflection padding, with a gradient for the compiler in training."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled() and torch.compiler.is_compiling():
-            return _Reflect.apply(x, self.padding[0])
-        return super().forward(x)
-
-
 class ConvBlock(nn.Sequential):
     """Reflection padding, convolution, instance norm and, unless told otherwise, ReLU."""
 
@@ -170,36 +129,11 @@ class ResidualBlock(nn.Module):
         return x + self.body(x)
 
 
-class _TwicePadded(torch.autograd.Function):
-    """Twice the size by repeating pixels, and a border of one more, as one gather and one sum."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return F.pad(_repeat_pixels(x), (1,) * 4, mode="reflect")
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        found = gradient.permute(0, 2, 3, 1)
-        for dim in (1, 2):  # a border's pixel repeats the one beside it
-            length = gradient.shape[dim + 1] // 2 - 1
-            first, last = found.narrow(dim, 0, 1), found.narrow(dim, 2 * length + 1, 1)
-            inside = found.narrow(dim, 1, 2 * length).unflatten(dim, (length, 2)).sum(dim + 1)
-            found = inside + _place(first, dim, 0, length) + _place(last, dim, length - 1, length)
-        return found.permute(0, 3, 1, 2)
-
-
-def _repeat_pixels(x: Tensor) -> Tensor:
-    count, channels, height, width = x.shape
-    rows = x.permute(0, 2, 3, 1)[:, :, None, :, None]  # (N, H, 1, W, 1, C)
-    found = rows.expand(-1, -1, 2, -1, 2, -1).reshape(count, 2 * height, 2 * width, channels)
-    return found.permute(0, 3, 1, 2)
-
-
 class Twice(nn.Module):
     """Twice the size by repeating pixels: ``nn.Upsample(scale_factor=2)``, channels-last."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return _repeat_pixels(x)
+        return repeat_pixels(x)
 
 
 class UpsampleBlock(nn.Sequential):
@@ -210,7 +144,7 @@ class UpsampleBlock(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.is_grad_enabled() and torch.compiler.is_compiling():
-            x = _TwicePadded.apply(x)
+            x = TwicePadded.apply(x)
             for layer in list(self[1])[1:]:  # without the block's own padding
                 x = layer(x)
             return x

@@ -16,7 +16,8 @@ from fst.engines import Engine
 from fst.errors import InputError
 from fst.files import cache_folder, make_folder
 from fst.images import to_tensor
-from fst.networks import STRIDE, InstanceNorm, ReflectionPad, ResidualBlock, check_sides
+from fst.networks import STRIDE, InstanceNorm, ResidualBlock, check_sides
+from fst.padding import ReflectionPad
 
 # openvino reports its import to its maker; without this package of its own it does not
 sys.modules.setdefault("openvino_telemetry", None)

@@ -74,7 +74,7 @@ def test_gram_matrices_that_are_differentiated_twice_are_the_same():
     torch.testing.assert_close(_gram(adapted), gram_matrix(adapted.dense()))
 
 
-def test_training_lowers_all_three_errors(module):
+def test_training_lowers_the_errors_of_activations_and_gram_matrices(module):
     optimizer = torch.optim.Adam(module.net.parameters(), lr=3e-3)
     torch.manual_seed(1)
     photos, pictures, painting = (torch.rand(n, 3, 8, 8) for n in (2, 2, 1))
@@ -88,9 +88,9 @@ def test_training_lowers_all_three_errors(module):
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
-        errors.append([terms[name].item() for name in ("activations", "grams", "gradients")])
+        errors.append([terms[name].item() for name in ("activations", "grams")])
     first, last = torch.tensor(errors[:5]).mean(0), torch.tensor(errors[-5:]).mean(0)
-    assert (last < torch.tensor([0.85, 0.85, 0.97]) * first).all(), (first, last)
+    assert (last < 0.85 * first).all(), (first, last)
 
 
 @pytest.fixture
