@@ -113,11 +113,12 @@ class Checkpoints(Checkpoint):
         step = trainer.global_step
         last = step == trainer.max_steps
         due = step % self.every_n_steps == 0 or late or last or stop or self._owed
+        due = due and step != self._written  # accumulated batches share a step
         has_curves = step % trainer.log_every_n_steps == 0 and trainer.log_every_n_steps > 1
         self._owed = due and has_curves and not last
         if self._owed:
             return
-        if due and step != self._written:  # accumulated batches share a step
+        if due:
             self._written, self._at = step, time.monotonic()
             trainer.save_checkpoint(self.path)
         if stop:

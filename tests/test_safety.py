@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -94,6 +95,22 @@ def test_a_signal_ends_the_step_and_saves(number, photo_folder, painting, tmp_pa
     assert line.startswith(f"error: stopped after step {step_of(checkpoints / 'last.ckpt')}; go on")
     assert line.endswith(" ckpt_path=last")
     assert (checkpoints / "previous.ckpt").exists()
+
+
+def test_a_checkpoint_waits_for_the_curves_of_its_step(tmp_path):
+    saved = []
+    trainer = SimpleNamespace(
+        global_step=0, max_steps=9, log_every_n_steps=3,
+        save_checkpoint=lambda _: saved.append(step),
+        strategy=SimpleNamespace(reduce_boolean_decision=lambda decision, all: decision),
+    )  # fmt: skip
+    checkpoints = Checkpoints(tmp_path, every_n_steps=2, every_minutes=5)
+    checkpoints.on_train_start(trainer, None)
+    checkpoints.teardown(trainer, None, "fit")
+    for batch in range(2, 20):  # two to a step
+        step = trainer.global_step = (batch - 1) // 2
+        checkpoints.on_train_batch_end(trainer, None)
+    assert saved == [2, 4, 7, 8, 9]  # the sixth has curves; the last has no next
 
 
 @pytest.mark.slow
