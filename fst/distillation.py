@@ -9,6 +9,7 @@ the student's own loss have made, which is where its blind spots would be used.
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
@@ -30,11 +31,19 @@ FROM_PAINTER = 0.6  # of the steps
 SMALL = 1e-12
 
 
+@dataclass(frozen=True)
+class LossWeights:
+    """Of the loss whose gradients are compared: one for each style layer; 1 for a content layer."""
+
+    style: dict[str, float]
+    content: str
+
+
 class Distillation(pl.LightningModule):
     """Trains a `CompactVGG` against a teacher.
 
     Args:
-        net: The student. Its adapters give activations of RMS 1; `export_weights` says the rest.
+        net: The student. Its adapters give activations of RMS 1; `release_net` undoes it.
         teacher: ``teacher(images)`` gives activations by name, as `fst.vgg.VGGFeatures`.
         mixer: Where pictures come from.
         painter: Where half of them come from, once there is a student.
@@ -109,7 +118,7 @@ class Distillation(pl.LightningModule):
         photos: Tensor,
         pictures: Tensor,
         painting: Tensor,
-        weights: dict[str, Tensor],
+        weights: LossWeights,
         gradients: bool = True,
     ) -> dict[str, Tensor]:
         """The student's relative squared errors, each 0 for equal and 1 for knowing nothing.
@@ -159,7 +168,7 @@ class Distillation(pl.LightningModule):
         return terms
 
     def _climb(
-        self, pictures: Tensor, photos: Tensor, painting: Tensor, weights: dict[str, Tensor]
+        self, pictures: Tensor, photos: Tensor, painting: Tensor, weights: LossWeights
     ) -> Tensor:
         """A step of the pictures down the student's own loss."""
         x = pictures.detach().requires_grad_()
@@ -199,12 +208,12 @@ class Distillation(pl.LightningModule):
         checkpoint["state_dict"] = kept
 
 
-def _random_weights() -> dict[str, Tensor]:
-    """Of style layers, together 2 to 30, and of one content layer, 1."""
+def _random_weights() -> LossWeights:
+    """Style layers of together 2 to 30, and one content layer."""
     shares = torch.rand(len(STYLE)) ** 2
     total = 2 * 15 ** torch.rand(())
-    weights = dict(zip(STYLE, total * shares / shares.sum(), strict=True))
-    return {**weights, "content": torch.tensor(float(randint(len(CONTENT))))}
+    style = dict(zip(STYLE, (total * shares / shares.sum()).tolist(), strict=True))
+    return LossWeights(style, CONTENT[randint(len(CONTENT))])
 
 
 def _loss(
@@ -212,16 +221,15 @@ def _loss(
     others: dict[str, Tensor],
     contents: dict[str, Tensor],
     targets: dict[str, Tensor],
-    weights: dict[str, Tensor],
+    weights: LossWeights,
 ) -> Tensor:
     """A relative style and content loss; the last of the other Gram matrices is the painting's."""
     total: Tensor | float = 0
     for name in STYLE:
         goal = others[name][-1:].detach()
         error = (grams[name] - goal).square().sum()
-        total = total + weights[name] * error / goal.square().sum().clamp_min(SMALL)
-    name = CONTENT[int(weights["content"])]
-    features, goal = contents[name].float(), targets[name].detach().float()
+        total = total + weights.style[name] * error / goal.square().sum().clamp_min(SMALL)
+    features, goal = contents[weights.content].float(), targets[weights.content].detach().float()
     energy = goal.square().sum((1, 2, 3)).clamp_min(SMALL)
     return total + ((features - goal).square().sum((1, 2, 3)) / energy).sum()
 
