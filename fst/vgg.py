@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from urllib.error import HTTPError
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -176,6 +177,8 @@ def _download(release: _Release, arch: str) -> dict[str, Tensor]:
             release.url, map_location="cpu", check_hash=True, weights_only=True
         )
     except (OSError, RuntimeError) as error:  # no network; a file that is cut short or altered
+        if isinstance(error, HTTPError):  # an answer, whose connection would stay open
+            error.close()
         raise InputError(
             f"weights of {arch}: found no local file, and {release.file_name} ({release.size}) "
             f"could not be downloaded ({error}); {_HOW_TO}"

@@ -3,6 +3,7 @@ import json
 import threading
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
+from urllib.error import HTTPError
 
 import pytest
 import torch
@@ -161,6 +162,8 @@ def test_a_failed_download_names_the_file_its_size_and_both_ways_out(tmp_path, m
     assert "FST_VGG_WEIGHTS=FILE" in message
     assert "\n" not in message
     assert not list((tmp_path / "cache").rglob("*.pth"))
+    if isinstance(error.value.__cause__, HTTPError):  # with the answer that it is
+        assert error.value.__cause__.closed
 
 
 def test_wrong_weights_are_refused(tmp_path, weights):
