@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fst.errors import InputError, check_whole
-from fst.padding import ReflectionPad, TwicePadded, repeat_pixels
+from fst.padding import ReflectionPad, repeat_pixels
+from fst.phases import ColourConv, convolve_doubled, interleave
 
 MIN_SIDE = 16  # px: twice what reflection at a quarter of the size needs; smaller is no photo
 WIDENING_NOISE = 0.05  # of a weight's standard deviation: enough for twins to part ways
@@ -144,10 +145,11 @@ class UpsampleBlock(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.is_grad_enabled() and torch.compiler.is_compiling():
-            x = TwicePadded.apply(x)
-            for layer in list(self[1])[1:]:  # without the block's own padding
+            _, conv, *rest = self[1]
+            x = convolve_doubled(x, conv.weight)
+            for layer in rest:
                 x = layer(x)
-            return x
+            return interleave(x)
         return super().forward(x)
 
 
@@ -172,7 +174,7 @@ class TransformerNet(nn.Module):
             UpsampleBlock(4 * width, 2 * width),  # (N, 2 width, H/2, W/2)
             UpsampleBlock(2 * width, width),  # (N, width, H, W)
             ReflectionPad(4),
-            nn.Conv2d(width, 3, 9),  # (N, 3, H, W)
+            ColourConv(width, 3, 9),  # (N, 3, H, W)
             nn.Sigmoid(),  # departure 3
         )
 

@@ -50,24 +50,6 @@ class ReflectionPad(nn.ReflectionPad2d):
         return super().forward(x)
 
 
-class TwicePadded(torch.autograd.Function):
-    """Twice the size by repeating pixels, and a border of one more, as one gather and one sum."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return F.pad(repeat_pixels(x), (1,) * 4, mode="reflect")
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        found = gradient.permute(0, 2, 3, 1)
-        for dim in (1, 2):  # a border's pixel repeats the one beside it
-            length = gradient.shape[dim + 1] // 2 - 1
-            first, last = found.narrow(dim, 0, 1), found.narrow(dim, 2 * length + 1, 1)
-            inside = found.narrow(dim, 1, 2 * length).unflatten(dim, (length, 2)).sum(dim + 1)
-            found = inside + _place(first, dim, 0, length) + _place(last, dim, length - 1, length)
-        return found.permute(0, 3, 1, 2)
-
-
 def repeat_pixels(x: Tensor) -> Tensor:
     """``(N, C, H, W)`` at twice the size, every pixel four times."""
     count, channels, height, width = x.shape
