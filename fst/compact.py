@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from fst.checkpoint import read_release
 from fst.errors import InputError
-from fst.fused import FusedFeatures, usable
+from fst.fused import LossNetwork, usable
 from fst.losses import gram_matrix
 
 NAME = "compact_vgg19"
@@ -60,7 +60,7 @@ class Adapted:
         return F.pad(wide, (0, right, 0, down), mode="replicate") if down or right else wide
 
 
-class CompactVGG(nn.Module):
+class CompactVGG(LossNetwork):
     """The network itself.
 
     Args:
@@ -92,11 +92,6 @@ class CompactVGG(nn.Module):
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
         self.register_buffer("scale", 1 / std, persistent=False)
         self.register_buffer("shift", -mean / std, persistent=False)
-        self._fused: FusedFeatures | None = None
-
-    def _apply(self, *args: Any, **settings: Any) -> "CompactVGG":
-        self._fused = None  # its weights are copies
-        return super()._apply(*args, **settings)
 
     def train(self, mode: bool = True) -> "CompactVGG":
         self._fused = None  # the weights may have changed
@@ -121,8 +116,7 @@ class CompactVGG(nn.Module):
 
     def _run(self, x: Tensor, ends: Sequence[int]) -> tuple[Tensor, ...]:
         if not self.training and usable(x):
-            self._fused = self._fused or FusedFeatures(self.trunk)
-            return self._fused(x, ends)
+            return self.fused(self.trunk)(x, ends)
         found = []
         for k, layer in enumerate(self.trunk[: max(ends) + 1]):
             x = layer(x)

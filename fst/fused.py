@@ -4,9 +4,14 @@ Under autocast PyTorch converts a frozen layer's weights at every pass and runs 
 memory of its own. Here the weights are converted once, oneDNN's convolution ends with ReLU, and the
 gradient is a convolution with the kernel turned around, also prepared. The activations are those
 of autocast to bf16, bit for bit; so were the gradients where it was tried (AMX).
+
+Convolutions aside, time goes by the bytes moved. Where a compiler is at hand, pooling keeps no
+indices, which are four times as large as what it gives: its gradient finds the greatest of four
+again, and takes that of the ReLU before along. The results are the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -16,14 +21,38 @@ from torch.nn import functional as F
 _POOL = ([2, 2], [2, 2], [0, 0], [1, 1], False)  # kernel, stride, padding, dilation, ceil mode
 
 
+class LossNetwork(nn.Module):
+    """A frozen network whose passes are fused where they can be.
+
+    Attributes:
+        compiled: Whether `FusedFeatures` may compile; set before the first pass.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.compiled = False
+        self._fused: FusedFeatures | None = None
+
+    def _apply(self, *args: Any, **settings: Any) -> "LossNetwork":
+        self._fused = None  # its weights are copies
+        return super()._apply(*args, **settings)
+
+    def fused(self, layers: nn.Sequential) -> "FusedFeatures":
+        """The passes of ``layers``, prepared once."""
+        self._fused = self._fused or FusedFeatures(layers, self.compiled)
+        return self._fused
+
+
 class FusedFeatures:
     """The layers of a VGG (convolutions with ReLU, 2x2 pooling) with prepared weights.
 
     Args:
         layers: Frozen; their weights are copied to bf16.
+        compiled: Whether passes over memory are those that ``torch.compile`` makes: fewer.
     """
 
-    def __init__(self, layers: nn.Sequential) -> None:
+    def __init__(self, layers: nn.Sequential, compiled: bool = False) -> None:
+        self.compiled = compiled
         self.steps: list[tuple[Tensor, Tensor, Tensor] | None] = []  # None is pooling
         self.ends: list[int] = []  # index in ``layers`` of what a step computes
         for index, layer in enumerate(layers):
@@ -44,6 +73,27 @@ class FusedFeatures:
         keep = tuple(step for step in range(count) if self.ends[step] in set(wanted))
         return _Pass.apply(images, self, keep)
 
+    def pool(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Of 2x2 pixels the greatest; and where it was, if `unpool` wants to know."""
+        if self.compiled:
+            return _compiled(_pool)(x), None
+        return F.max_pool2d(x, 2, return_indices=True)
+
+    def unpool(self, gradient: Tensor, x: Tensor, pooled: Tensor, chosen: Tensor | None) -> Tensor:
+        """The gradient of pooling, and of the ReLU before it."""
+        if self.compiled:
+            return _compiled(_unpool)(gradient, x, pooled)
+        gradient = _rectify(gradient, pooled)
+        return torch.ops.aten.max_pool2d_with_indices_backward(gradient, x, *_POOL, chosen)
+
+    def add_rectified(self, gradient: Tensor | None, own: Tensor, y: Tensor) -> Tensor:
+        """The gradient of ReLU, from what follows it and what an activation was asked for."""
+        if gradient is None:
+            return torch.ops.aten.threshold_backward(own, y, 0)
+        if self.compiled:
+            return _compiled(_add_rectified)(gradient, own, y)
+        return _rectify(gradient.add_(own), y)
+
 
 class _Pass(torch.autograd.Function):
     @staticmethod
@@ -55,7 +105,7 @@ class _Pass(torch.autograd.Function):
         for parts in net.steps[: keep[-1] + 1]:
             indices = None
             if parts is None:
-                x, indices = F.max_pool2d(x, 2, return_indices=True)
+                x, indices = net.pool(x)
             else:
                 weight, _, bias = parts
                 x = _convolve(x, weight, bias, "relu")
@@ -69,27 +119,69 @@ class _Pass(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor, None, None]:
         given = dict(zip(ctx.keep, gradients, strict=True))
-        count = ctx.keep[-1] + 1
-        outputs, chosen = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
+        count, net = ctx.keep[-1] + 1, ctx.net
+        saved = [None if each is None else each.detach() for each in ctx.saved_tensors]
+        outputs, chosen = saved[:count], saved[count:]
         gradient, through = None, False  # through: ReLU's gradient is taken already
         for step in reversed(range(count)):
-            if given.get(step) is not None:
-                own = given[step].contiguous(memory_format=torch.channels_last)
-                gradient = own if gradient is None else gradient.add_(own)
-                through = False
-            if gradient is None:
+            if net.steps[step] is None:
+                if gradient is not None:  # where the greatest of four is 0, so are all
+                    before = outputs[step - 1]
+                    gradient = net.unpool(gradient, before, outputs[step], chosen[step])
+                through = True
                 continue
-            pooled = chosen[step] is not None
-            if not through:
-                gradient = torch.ops.aten.threshold_backward(gradient, outputs[step], 0)
-            if pooled:  # where the greatest of four is 0, all are: the ReLU before is done
-                gradient = torch.ops.aten.max_pool2d_with_indices_backward(
-                    gradient, outputs[step - 1], *_POOL, chosen[step]
-                )
-            else:
-                gradient = _convolve(gradient, ctx.net.steps[step][1], None, "none")
-            through = pooled
+            own = given.get(step)
+            if own is not None:
+                own = own.contiguous(memory_format=torch.channels_last)
+                gradient = net.add_rectified(gradient, own, outputs[step])
+            elif gradient is not None and not through:
+                gradient = _rectify(gradient, outputs[step])
+            if gradient is not None:
+                gradient = _convolve(gradient, net.steps[step][1], None, "none")
+                through = False
         return None if gradient is None else gradient.to(ctx.dtype), None, None
+
+
+def _rectify(gradient: Tensor, y: Tensor) -> Tensor:
+    """ReLU's gradient, in the memory of what it is given."""
+    return torch.ops.aten.threshold_backward.grad_input(gradient, y, 0, grad_input=gradient)
+
+
+def _squares(x: Tensor) -> Tensor:
+    """``(N, C, H, W)`` as ``(N, H / 2, 2, W / 2, 2, C)``, an odd last row or column left out."""
+    height, width = x.shape[2] // 2, x.shape[3] // 2
+    whole = x.permute(0, 2, 3, 1)[:, : 2 * height, : 2 * width]
+    return whole.unflatten(1, (height, 2)).unflatten(3, (width, 2))
+
+
+def _pool(x: Tensor) -> Tensor:
+    return _squares(x).amax((2, 4)).permute(0, 3, 1, 2)
+
+
+def _unpool(gradient: Tensor, x: Tensor, pooled: Tensor) -> Tensor:
+    """The gradient of pooling and of the ReLU before it: to the first of the greatest of four."""
+    greatest = pooled.permute(0, 2, 3, 1)
+    left = torch.where(greatest > 0, gradient.permute(0, 2, 3, 1), 0)
+    rows, squares = [], _squares(x)
+    for row in (0, 1):
+        pixels = []
+        for column in (0, 1):
+            chosen = squares[:, :, row, :, column] == greatest
+            pixels.append(torch.where(chosen, left, 0))
+            left = torch.where(chosen, 0, left)
+        rows.append(torch.stack(pixels, 3))
+    found = torch.stack(rows, 2).flatten(1, 2).flatten(2, 3)
+    down, right = x.shape[2] - found.shape[1], x.shape[3] - found.shape[2]
+    return F.pad(found, (0, 0, 0, right, 0, down)).permute(0, 3, 1, 2)
+
+
+def _add_rectified(gradient: Tensor, own: Tensor, y: Tensor) -> Tensor:
+    return gradient.copy_(torch.where(y > 0, gradient + own, 0))
+
+
+@cache
+def _compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return torch.compile(function, dynamic=True)
 
 
 def usable(images: Tensor) -> bool:

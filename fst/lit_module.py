@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fst.errors import InputError
+from fst.fused import LossNetwork
 from fst.networks import STRIDE
 
 GRID = 50  # times: a grid is seen where other differences are not
@@ -58,6 +59,9 @@ class StyleModule(pl.LightningModule):
         self._fast: Callable[[Tensor], Tensor] | None = None
         if compiled:  # a function: a compiled module would be a second child with the same weights
             self._fast = torch.compile(lambda photos: self.net(photos), dynamic=False)
+            for part in self.loss.modules():
+                if isinstance(part, LossNetwork):
+                    part.compiled = True
 
     def forward(self, photos: Tensor) -> Tensor:
         """Stylize ``(N, 3, H, W)`` RGB in [0, 1]; the same shape and range, float32."""

@@ -24,7 +24,7 @@ from torchvision.models import VGG16_Weights, VGG19_Weights
 from torchvision.models.vgg import cfgs, make_layers
 
 from fst.errors import InputError
-from fst.fused import FusedFeatures, usable
+from fst.fused import LossNetwork, usable
 
 _BLOCKS = {"vgg16": cfgs["D"], "vgg19": cfgs["E"]}
 _HOW_TO = "set loss.extractor.weights=FILE or the environment variable FST_VGG_WEIGHTS=FILE"
@@ -71,7 +71,7 @@ def layer_names(arch: str) -> dict[str, int]:
     return names
 
 
-class VGGFeatures(nn.Module):
+class VGGFeatures(LossNetwork):
     """The activations of a pretrained VGG, up to the deepest layer asked for.
 
     Args:
@@ -114,11 +114,6 @@ class VGGFeatures(nn.Module):
         self.register_buffer("mean", torch.tensor(own_mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(own_std).view(1, 3, 1, 1))
         self.requires_grad_(False).eval()
-        self._fused: FusedFeatures | None = None
-
-    def _apply(self, *args: Any, **settings: Any) -> "VGGFeatures":
-        self._fused = None  # its weights are copies
-        return super()._apply(*args, **settings)
 
     def forward(self, images: Tensor, layers: Sequence[str] | None = None) -> dict[str, Tensor]:
         """Activations of ``(N, 3, H, W)`` RGB in [0, 1], by layer name, shallow to deep.
@@ -131,9 +126,9 @@ class VGGFeatures(nn.Module):
         found: dict[str, Tensor] = {}
         x = (images - self.mean) / self.std
         if wanted and usable(x):
-            self._fused = self._fused or FusedFeatures(self.features)
+            run = self.fused(self.features)
             indices = [index for index, name in self.names.items() if name in wanted]
-            return {self.names[i]: y for i, y in zip(indices, self._fused(x, indices), strict=True)}
+            return {self.names[i]: y for i, y in zip(indices, run(x, indices), strict=True)}
         for index, layer in enumerate(self.features):
             x = layer(x)
             if self.names.get(index) in wanted:

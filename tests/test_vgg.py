@@ -60,8 +60,10 @@ def test_features_are_torchvisions_after_normalising(weights, vgg16):
     not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()),
     reason="needs a CPU with bf16 units",
 )
-def test_the_fused_passes_are_those_of_autocast(weights, monkeypatch):
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_fused_passes_are_those_of_autocast(weights, monkeypatch, compiled):
     net = VGGFeatures(["relu1_1", "relu1_2", "relu2_1"], "vgg16", weights)
+    net.compiled = compiled
     torch.manual_seed(0)
     images = torch.rand(2, 3, 35, 50)
     found = []
