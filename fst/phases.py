@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+
 def convolve_doubled(x: Tensor, weight: Tensor) -> Tensor:
     """A 3x3 convolution of ``(N, C, H, W)`` with every pixel repeated, reflected by one pixel.
 
