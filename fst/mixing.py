@@ -1,20 +1,27 @@
 """Where the compact loss network's training has its pictures from."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from fst.losses import PerceptualLoss
 from fst.networks import build_network
 
 RATE = 2e-3  # of a painter's Adam
-LIVES = 200, 600  # steps of a painter
+LIVES = 200, 800  # steps of a painter
 WEIGHTS = 4, 20  # its style weight
 REFRESH = 20  # steps between two looks at its painting: the student learns
+PAINTERS = 6  # at work in turn
 STYLE = {"relu1_1": 0.3, "relu2_1": 0.2, "relu3_1": 0.2, "relu4_1": 0.2, "relu5_1": 0.1}
-CONTENT = {"relu3_1": 1.0}
+CONTENT = ("relu3_1", "relu3_1", "relu4_2")  # the layer of one painter in three is the deep one
+
+
+def chance(share: float, count: int) -> Tensor:
+    """For each of ``count`` pictures whether, ``(count, 1, 1, 1)``: 1 or 0."""
+    return (torch.rand(count, 1, 1, 1) < share).float()
 
 
 def randint(end: int) -> int:
@@ -35,91 +42,115 @@ class Mixer:
     def painting(self, size: int) -> Tensor:
         """A random part of a random painting, ``(1, 3, size, size)``."""
         painting = self.paintings[randint(len(self.paintings))]
-        largest = min(painting.shape[1:])
-        side = min(largest, int(size * (1 + 2 * torch.rand(()).item())))
+        side = min(*painting.shape[1:], int(size * (1 + 2 * torch.rand(()).item())))
         top, left = (randint(length - side + 1) for length in painting.shape[1:])
         part = painting[None, :, top : top + side, left : left + side]
         return F.interpolate(part, (size, size), mode="bilinear", antialias=True).clamp(0, 1)
 
-    def stylized(self, photos: Tensor) -> Tensor:
-        """The photos as training against a loss network shows them, at some stage of it."""
-        kind = torch.rand(()).item()
-        found = photos
-        if kind < 0.7:  # a style, from weak to strong
-            net = self.nets[randint(len(self.nets))]
-            strength = min(1, 1.5 * torch.rand(()).item())
-            found = photos + strength * (net(photos).float() - photos)
-        elif kind < 0.8:  # a flat picture, as of a new network
-            found = photos + torch.rand(()).item() * (photos.mean((2, 3), keepdim=True) - photos)
-        if torch.rand(()).item() < 0.25:
-            size = 2 + randint(6)
-            small = F.interpolate(found, scale_factor=1 / size, mode="bilinear", antialias=True)
-            found = F.interpolate(small, found.shape[-2:], mode="bicubic")
-        if torch.rand(()).item() < 0.3:
-            found = found + 0.4 * torch.rand(()) ** 2 * torch.randn_like(found)
-        return found.clamp(0, 1).contiguous(memory_format=torch.channels_last)
+    @torch.no_grad()
+    def pictures(self, photos: Tensor) -> Tensor:
+        """Photos, photos in a style from weak to strong, and parts of paintings, in any condition:
+        other colours, less contrast, blur, noise. ``(N, 3, H, W)`` RGB in [0, 1]; so is the answer.
+        """
+        count, size = len(photos), photos.shape[-1]
+        net = self.nets[randint(len(self.nets))]
+        strength = chance(0.7, count) * (1.5 * torch.rand(count, 1, 1, 1)).clamp_max(1)
+        found = photos + strength * (net(photos).float() - photos)
+        for k in range(count):
+            if torch.rand(()) < 0.15:
+                found[k] = self.painting(size)[0]
+        return worn(found).contiguous(memory_format=torch.channels_last)
 
 
-class Painter:
-    """A style network that trains against the student while the student trains.
+def worn(pictures: Tensor) -> Tensor:
+    """``(N, 3, H, W)`` pictures in [0, 1] in other colours and contrasts, some blurred or noisy."""
+    count, _, height, width = pictures.shape
+    mean = pictures.mean((2, 3), keepdim=True)
+    cast = chance(0.5, count)
+    gain = 1 + 0.6 * cast * (torch.rand(count, 3, 1, 1) - 0.5)
+    gain = gain * (1 - chance(0.15, count) * torch.rand(count, 1, 1, 1))
+    found = (pictures - mean) * gain + mean + 0.3 * cast * (torch.rand(count, 3, 1, 1) - 0.5)
+    coarse = F.avg_pool2d(found, 2 + randint(5), ceil_mode=True)
+    coarse = F.interpolate(coarse, (height, width), mode="bilinear")
+    found = torch.lerp(found, coarse, chance(0.2, count))
+    noise = 0.4 * chance(0.3, count) * torch.rand(count, 1, 1, 1) ** 2
+    return (found + noise * torch.randn_like(found)).clamp(0, 1)
 
-    What it paints is what the student is wrong about: it goes where the student's loss leads. After
-    some hundred steps another begins, for another painting, with the weights of a trained network.
+
+class Painters:
+    """Style networks that train against the student while the student trains.
+
+    What they paint is what the student is wrong about: they go where its loss leads. After some
+    hundred steps each begins again, with another painting, from the weights of a trained network.
 
     Args:
         nets: Networks of width 16 to begin with.
-        paintings: ``(3, H, W)`` each, RGB in [0, 1].
+        mixer: Where their paintings are from.
         student: ``student(images, layers)`` gives activations as loss networks do.
     """
 
     def __init__(
-        self,
-        nets: Sequence[nn.Module],
-        paintings: Sequence[Tensor],
-        student: Callable[[Tensor, Sequence[str]], dict],
+        self, nets: Sequence[nn.Module], mixer: Mixer, student: Callable[..., Mapping]
     ) -> None:
-        self.nets, self.paintings = list(nets), list(paintings)
-        self.extractor = _View(student)
-        self.left = 0
+        self.nets, self.mixer, self.extractor = list(nets), mixer, _View(student)
+        net = build_network("transformer", width=16).to(memory_format=torch.channels_last)
+        self.apply = lambda weights, photos: functional_call(net, weights, (photos,))
+        self.painters: list[_Painter] = []
+
+    def compile(self) -> None:
+        self.apply = torch.compile(self.apply, dynamic=False)
 
     def paint(self, photos: Tensor) -> Tensor:
-        """Stylize ``(N, 3, H, W)`` photos, RGB in [0, 1], and learn from it by one step."""
-        if self.left <= 0:
-            self._begin()
+        """``(N, 3, H, W)`` photos in [0, 1] as one of the painters has them; it learns a step."""
+        if len(self.painters) < PAINTERS:
+            self.painters.append(self._begin(photos))
+        k = randint(len(self.painters))
+        if self.painters[k].left <= 0:
+            self.painters[k] = self._begin(photos)
+        return self.painters[k].paint(self.apply, photos)
+
+    def _begin(self, photos: Tensor) -> "_Painter":
+        painting = self.mixer.painting(2 * photos.shape[-1])
+        if torch.rand(()) < 0.3:  # there are few paintings
+            painting = F.interpolate(photos[:1], painting.shape[2:], mode="bilinear")
+        weights = self.nets[randint(len(self.nets))].named_parameters()
+        return _Painter(dict(weights), worn(painting), self.extractor)
+
+
+class _Painter:
+    def __init__(self, weights: dict[str, Tensor], painting: Tensor, extractor: nn.Module) -> None:
+        self.weights = {name: each.detach().clone() for name, each in weights.items()}
+        self.painting = painting.contiguous(memory_format=torch.channels_last)
+        for each in self.weights.values():
+            each.requires_grad_()
+        self.optimizer = torch.optim.Adam(self.weights.values(), RATE, fused=True)
+        (first, last), (low, high) = LIVES, WEIGHTS
+        self.left = first + REFRESH * randint((last - first) // REFRESH)
+        weight = low * (high / low) ** torch.rand(()).item()
+        content = {CONTENT[randint(len(CONTENT))]: 1.0}
+        self.loss = PerceptualLoss(lambda _: extractor, content, STYLE, 1, weight, 2)
+
+    def paint(self, apply: Callable[..., Tensor], photos: Tensor) -> Tensor:
         if self.left % REFRESH == 0:
-            with torch.no_grad():
-                self.loss.set_style(self.painting)
+            self.loss.set_style(self.painting)
         self.left -= 1
-        painted = self.net(photos).float()
-        total = self.loss(painted, photos)["total"]
-        parameters = list(self.net.parameters())
-        gradients = torch.autograd.grad(total, parameters)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
-        nn.utils.clip_grad_norm_(parameters, 1)
+        painted = apply(self.weights, photos).float()
+        weights = list(self.weights.values())
+        gradients = torch.autograd.grad(self.loss(painted, photos)["total"], weights)
+        for weight, gradient in zip(weights, gradients, strict=True):
+            weight.grad = gradient
+        nn.utils.clip_grad_norm_(weights, 1)
         self.optimizer.step()
         return painted.detach().clamp(0, 1)
-
-    def _begin(self) -> None:
-        first, last = LIVES
-        self.left = first + randint((last - first) // REFRESH) * REFRESH
-        self.painting = self.paintings[randint(len(self.paintings))][None]
-        self.net = build_network("transformer", width=16)
-        self.net.load_state_dict(self.nets[randint(len(self.nets))].state_dict())
-        self.net = self.net.to(memory_format=torch.channels_last)
-        self.optimizer = torch.optim.Adam(self.net.parameters(), RATE)
-        low, high = WEIGHTS
-        weight = low * (high / low) ** torch.rand(()).item()
-        self.loss = PerceptualLoss(lambda _: self.extractor, CONTENT, STYLE, 1, weight, 2)
 
 
 class _View(nn.Module):
     """The student as a loss network of its present weights, which are not its own."""
 
-    def __init__(self, student: Callable[[Tensor, Sequence[str]], dict]) -> None:
+    def __init__(self, student: Callable[..., Mapping]) -> None:
         super().__init__()
         self.student = [student]
 
-    def forward(self, images: Tensor, layers: Sequence[str]) -> dict:
+    def forward(self, images: Tensor, layers: Sequence[str]) -> Mapping:
         (student,) = self.student
         return student(images, layers)

@@ -14,7 +14,14 @@ from pathlib import Path
 import hydra
 import pytorch_lightning as pl
 import torch
-from composing import config_errors, named, quiet_lightning, resolve_precision, run_alone
+from composing import (
+    config_errors,
+    named,
+    quiet_lightning,
+    resolve_compile,
+    resolve_precision,
+    run_alone,
+)
 from composing.failures import explained
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -28,10 +35,11 @@ from fst.distillation import Distillation
 from fst.errors import InputError, check_whole
 from fst.files import check_folder, make_folder
 from fst.images import find_images
-from fst.mixing import Mixer, Painter
+from fst.mixing import Mixer, Painters
 from fst.safety import AtomicCheckpointIO
 
 PAINTING = 640  # px, shorter side
+PAINTER_WIDTH = 16  # channels, as of most shipped styles
 
 
 def distill(cfg: DictConfig) -> Path:
@@ -45,18 +53,20 @@ def distill(cfg: DictConfig) -> Path:
     photos = instantiate(cfg.data)
     photos.setup()
     paintings, nets = find_styles(cfg)
+    narrow = [net for net, width in nets if width == PAINTER_WIDTH]
     teacher = instantiate(cfg.teacher)(list(LAYERS))
     student = instantiate(cfg.network)
+    mixer = Mixer([net for net, _ in nets], paintings)
     module = Distillation(
         student,
         teacher,
-        Mixer(nets, paintings),
-        Painter(nets, paintings, student),
+        mixer,
+        Painters(narrow, mixer, student),
         instantiate(cfg.optimizer),
         instantiate(cfg.scheduler),
-        cfg.gradient_weight,
-        cfg.climbs_from,
-        cfg.gradients_from,
+        cfg.gram_weight,
+        cfg.painters_from,
+        resolve_compile(cfg.compile, cfg.trainer.max_steps),
     )
     settings = OmegaConf.to_container(cfg.trainer)
     del settings["profile"]
@@ -83,18 +93,22 @@ def distill(cfg: DictConfig) -> Path:
     return path
 
 
-def find_styles(cfg: DictConfig) -> tuple[list[torch.Tensor], list[nn.Module]]:
-    """The paintings and the shipped networks of width 16 that the student may see."""
+def find_styles(cfg: DictConfig) -> tuple[list[torch.Tensor], list[tuple[nn.Module, int]]]:
+    """The paintings that the student may see, and the shipped networks of them by width."""
     folder = Path(str(cfg.paths.paintings)).expanduser()
     files = [path for path in find_images(folder) if path.stem not in cfg.held_out]
     if not files:
         raise InputError(
             f"{folder}: expected paintings, found none; set paths.paintings or FST_PAINTINGS"
         )
-    names = {path.stem for path in files} & set(shipped_styles())
-    nets = [load_checkpoint(find_checkpoint(name))[0] for name in sorted(names)]
-    shown = [net.to(memory_format=torch.channels_last) for net in nets]
-    return [load_painting(path, PAINTING) for path in files], shown
+    nets = []
+    for name in sorted({path.stem for path in files} & set(shipped_styles())):
+        net, card = load_checkpoint(find_checkpoint(name))
+        width = card["network"]["arguments"]["width"]
+        nets.append((net.to(memory_format=torch.channels_last), width))
+    if not any(width == PAINTER_WIDTH for _, width in nets):
+        raise InputError(f"{folder}: expected a painting of a shipped style, found none")
+    return [load_painting(path, PAINTING) for path in files], nets
 
 
 def describe(cfg: DictConfig, module: Distillation) -> dict[str, object]:
@@ -112,7 +126,8 @@ def describe(cfg: DictConfig, module: Distillation) -> dict[str, object]:
             "crop_size": cfg.data.crop_size,
             "batch_size": cfg.data.batch_size,
             "held_out_paintings": list(cfg.held_out),
-            "gradient_weight": cfg.gradient_weight,
+            "gram_weight": cfg.gram_weight,
+            "painters_from": cfg.painters_from,
             "optimizer": named(OmegaConf.to_container(cfg.optimizer)),
             "held_out_errors": held_out,
         },

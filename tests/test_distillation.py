@@ -8,12 +8,11 @@ from torchvision.models.vgg import cfgs, make_layers
 
 from fst.checkpoint import find_checkpoint, load_checkpoint
 from fst.compact import LAYERS, Adapted, CompactVGG, load_compact
-from fst.distillation import Distillation, LossWeights, _gram
+from fst.distillation import Distillation, _gram
 from fst.losses import gram_matrix
-from fst.mixing import Mixer, Painter
+from fst.mixing import PAINTERS, Mixer, Painters
 
 WIDTHS = [4, 4, 4, 4, 4]
-WEIGHTS = LossWeights({f"relu{block}_1": 1.0 for block in range(1, 6)}, "relu3_1")
 
 
 class Teacher(torch.nn.Module):
@@ -37,8 +36,8 @@ def module(monkeypatch):
     nets = [load_checkpoint(find_checkpoint("udnie"))[0]]
     mixer = Mixer(nets, [torch.rand(3, 100, 120), torch.rand(3, 90, 90)])
     student = CompactVGG(WIDTHS)
-    painter = Painter(nets, mixer.paintings, student)
-    found = Distillation(student, Teacher(), mixer, painter, torch.optim.Adam, lambda _: None)
+    painters = Painters(nets, mixer, student)
+    found = Distillation(student, Teacher(), mixer, painters, torch.optim.Adam, lambda _: None)
     found._trainer = Trainer()
     monkeypatch.setattr(found, "log", lambda *args, **kwargs: None)
     return found
@@ -46,24 +45,42 @@ def module(monkeypatch):
 
 def test_the_pictures_of_a_step_are_pictures(module):
     for _ in range(20):
-        for found in (module.mixer.painting(64), module.mixer.stylized(torch.rand(2, 3, 64, 64))):
-            assert found.shape[1:] == (3, 64, 64)
-            assert 0 <= found.min() <= found.max() <= 1
+        found = module.mixer.pictures(torch.rand(2, 3, 64, 64))
+        assert found.shape == (2, 3, 64, 64)
+        assert 0 <= found.min() <= found.max() <= 1
+        assert found.std() > 0
+
+
+def test_painters_learn_against_the_student_and_begin_again(module, monkeypatch):
+    monkeypatch.setattr("fst.mixing.PAINTERS", 1)
+    photos = torch.rand(2, 3, 64, 64)
+    before = {name: each.clone() for name, each in module.painters.nets[0].named_parameters()}
+    first = module.painters.paint(photos)
+    (painter,) = module.painters.painters
+    goal = painter.loss.to(torch.float32)
+    losses = [goal(first, photos)["total"].item()]
+    for _ in range(15):
+        painted = module.painters.paint(photos)
+    losses.append(goal(painted, photos)["total"].item())
+    assert losses[1] < 0.9 * losses[0]
+    assert module.painters.painters == [painter]
+    painter.left = 0
+    module.painters.paint(photos)
+    assert module.painters.painters != [painter]
+    after = dict(module.painters.nets[0].named_parameters())
+    assert all(torch.equal(before[name], after[name]) for name in before)  # copies learnt
+    assert PAINTERS > 1
 
 
 def test_a_student_that_is_the_teacher_has_no_error(module):
-    module._measure(torch.rand(2, 3, 64, 64))
+    pictures = torch.rand(2, 3, 64, 64)
+    module._measure(pictures)
     module.net.load_state_dict(module.teacher.net.state_dict())
     for scale, name in zip(module.scales, LAYERS, strict=True):
         module.net.adapters[name].data.div_(scale)
-    photos, pictures, painting = (
-        torch.rand(2, 3, 64, 64),
-        torch.rand(2, 3, 64, 64),
-        torch.rand(1, 3, 64, 64),
-    )
-    terms = module.compare(photos, pictures, painting, WEIGHTS)
-    assert {"activations", "grams", "gradients", "gram_relu4_1"} <= terms.keys()
-    assert all(term < 1e-6 for term in terms.values()), terms
+    for errors in module.compare(pictures, module.teacher(pictures)):
+        assert errors.shape == (len(LAYERS),)
+        assert (errors < 1e-6).all(), errors
     released = module.release_net()
     for name, adapter in module.teacher.net.adapters.items():
         torch.testing.assert_close(released.adapters[name], adapter)
@@ -75,21 +92,23 @@ def test_gram_matrices_that_are_differentiated_twice_are_the_same():
 
 
 def test_training_lowers_the_errors_of_activations_and_gram_matrices(module):
+    module.painters_from = 30
     optimizer = torch.optim.Adam(module.net.parameters(), lr=3e-3)
-    torch.manual_seed(1)
-    photos, pictures, painting = (torch.rand(n, 3, 8, 8) for n in (2, 2, 1))
-    images = [F.interpolate(each, scale_factor=8) for each in (photos, pictures, painting)]
-    module._measure(torch.cat(images))
+    photos = F.interpolate(torch.rand(4, 3, 8, 8), scale_factor=8)
+    module._measure(photos)
+    wanted = module.teacher(photos)
     errors = []
-    for _ in range(60):
-        terms = module.compare(*images, WEIGHTS)
-        total = terms["activations"] + terms["grams"] + terms["gradients"]
+    for step in range(60):
+        module._trainer.global_step = step
+        total = module.training_step(photos, step)
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
-        errors.append([terms[name].item() for name in ("activations", "grams")])
+        with torch.no_grad():
+            errors.append([each.mean().item() for each in module.compare(photos, wanted)])
     first, last = torch.tensor(errors[:5]).mean(0), torch.tensor(errors[-5:]).mean(0)
     assert (last < 0.85 * first).all(), (first, last)
+    assert module.painters.painters
 
 
 @pytest.fixture
@@ -103,8 +122,8 @@ def arguments(tmp_path):
         f"data.root={photos}", f"paths.outputs={tmp_path / 'out'}", "data.crop_size=64",
         f"paths.paintings={tmp_path / 'paintings'}", f"teacher.weights={tmp_path / 'vgg.pth'}",
         "teacher.mean=[0.5,0.5,0.5]", "teacher.std=[0.2,0.2,0.2]", "data.workers=0",
-        f"network.widths={WIDTHS}".replace(" ", ""), "trainer.max_steps=4", "climbs_from=1",
-        "gradients_from=2", "trainer.val_check_interval=2", "trainer.log_every_n_steps=2",
+        f"network.widths={WIDTHS}".replace(" ", ""), "trainer.max_steps=4",
+        "painters_from=2", "trainer.val_check_interval=2", "trainer.log_every_n_steps=2",
         "callbacks.checkpoint.every_n_steps=2",
     ]  # fmt: skip
 
