@@ -104,7 +104,10 @@ class CompactVGG(LossNetwork):
         """
         height, width = images.shape[-2:]
         even = images[..., : height // 2 * 2, : width // 2 * 2]
-        halves = F.pixel_unshuffle(torch.addcmul(self.shift, even, self.scale), 2)
+        normal = torch.addcmul(self.shift, even, self.scale)
+        if usable(images):  # half the bytes to move, here and on the way back
+            normal = normal.bfloat16()
+        halves = F.pixel_unshuffle(normal, 2)
         taps = sorted({TRUNK[name] for name in layers})
         found = dict(zip(taps, self._run(halves, [self.ends[k] for k in taps]), strict=True))
         answer = {}

@@ -13,17 +13,19 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from composing import resolve_compile
 from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
 from benchmarks.measuring import rounds, times_faster
 from fst.checkpoint import save_checkpoint
 from fst.compact import NAME, CompactFeatures, CompactVGG
+from fst.fused import LossNetwork
 from fst.losses import PerceptualLoss
 from fst.vgg import VGGFeatures
 
 TITLES = ["precision", "what", "loss network", "ms", "times faster"]
-SIZE, PICTURES = 256, 2
+SIZE, PICTURES = 256, 4
 LAYERS = ["relu1_1", "relu2_1", "relu3_1", "relu4_1"]
 CPU = torch.device("cpu")
 WARM = 3
@@ -44,10 +46,12 @@ def run(args: argparse.Namespace) -> Iterator[list[list[object]]]:
             "compact": partial(CompactFeatures, weights=compact),
         }
         losses = {name: whole(network) for name, network in networks.items()}
+    shape = 2, PICTURES, 3, SIZE, SIZE
+    images = [each.contiguous(memory_format=torch.channels_last) for each in torch.rand(shape)]
     for precision in "bf16", "fp32":
         amp = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
         for what, action in ("activations", activations), ("loss", loss):
-            actions = [partial(action, each, amp) for each in losses.values()]
+            actions = [partial(action, each, amp, *images) for each in losses.values()]
             for each in actions * WARM:
                 each()
             seconds = rounds(actions, args.repeats, CPU)
@@ -62,22 +66,20 @@ def whole(network: Callable[[list[str]], nn.Module]) -> PerceptualLoss:
     found = PerceptualLoss(network, {"relu3_1": 1}, dict.fromkeys(LAYERS, 0.25), 1, 10, 2)
     found = found.to(memory_format=torch.channels_last)
     found.set_style(torch.rand(1, 3, SIZE, SIZE))
+    for part in found.modules():
+        if isinstance(part, LossNetwork):
+            part.compiled = resolve_compile("auto", 10**6)  # as in training
     return found
 
 
-def pictures() -> Tensor:
-    found = torch.rand(PICTURES, 3, SIZE, SIZE).contiguous(memory_format=torch.channels_last)
-    return found.requires_grad_()
-
-
-def activations(of: PerceptualLoss, amp: torch.autocast) -> None:
+def activations(of: PerceptualLoss, amp: torch.autocast, images: Tensor, _: Tensor) -> None:
     with amp:
-        found = of.extractor(pictures(), LAYERS)
+        found = of.extractor(images.detach().requires_grad_(), LAYERS)
     tensors = [each if isinstance(each, Tensor) else each.features for each in found.values()]
-    torch.autograd.backward(tensors, [torch.ones_like(each) for each in tensors])
+    torch.autograd.backward(tensors, [each.detach() for each in tensors])
 
 
-def loss(of: PerceptualLoss, amp: torch.autocast) -> None:
+def loss(of: PerceptualLoss, amp: torch.autocast, images: Tensor, photos: Tensor) -> None:
     with amp:
-        found = of(pictures(), torch.rand(PICTURES, 3, SIZE, SIZE))
+        found = of(images.detach().requires_grad_(), photos)
     found["total"].backward()
