@@ -26,7 +26,7 @@ FORMAT, FORMAT_VERSION = "fst", 1
 SUFFIX = ".safetensors"
 
 
-def _shipped_folder() -> Path:
+def shipped_folder() -> Path:
     """``checkpoints/`` of the repository, or its copy inside an installed package."""
     package = Path(__file__).parent
     inside = package / "checkpoints"
@@ -35,7 +35,7 @@ def _shipped_folder() -> Path:
 
 def shipped_styles() -> list[str]:
     """Names of the styles that come with the package, sorted."""
-    return sorted(path.stem for path in _shipped_folder().glob(f"*{SUFFIX}"))
+    return sorted(path.stem for path in shipped_folder().glob(f"*{SUFFIX}"))
 
 
 def find_checkpoint(style: str | Path) -> Path:
@@ -46,7 +46,7 @@ def find_checkpoint(style: str | Path) -> Path:
     """
     if Path(style).is_file():
         return Path(style)
-    shipped = _shipped_folder() / f"{style}{SUFFIX}"
+    shipped = shipped_folder() / f"{style}{SUFFIX}"
     if str(style) in shipped_styles():
         return shipped
     raise InputError(

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fst.checkpoint import read_release
+from fst.checkpoint import read_release, shipped_folder
 from fst.errors import InputError
 from fst.fused import LossNetwork, usable
 from fst.losses import gram_matrix
@@ -133,13 +133,13 @@ class CompactFeatures(nn.Module):
 
     Args:
         layers: Names as of `fst.vgg.VGGFeatures`; those there are in `LAYERS`.
-        weights: A file of `fst.distillation`.
+        weights: A file of scripts/distill.py; None is the one that ships with the package.
 
     Raises:
         InputError: An unknown layer, or a file that cannot be had or used.
     """
 
-    def __init__(self, layers: Sequence[str], weights: str | Path) -> None:
+    def __init__(self, layers: Sequence[str], weights: str | Path | None = None) -> None:
         super().__init__()
         for layer in layers:
             if layer not in LAYERS:
@@ -150,7 +150,8 @@ class CompactFeatures(nn.Module):
         if not layers:
             raise InputError("layers of the compact loss network: expected at least one")
         self.layers = tuple(name for name in LAYERS if name in layers)
-        self.net, self.card = load_compact(Path(weights).expanduser())
+        shipped = shipped_folder() / "loss_networks" / f"{NAME}.safetensors"
+        self.net, self.card = load_compact(Path(weights or shipped).expanduser())
 
     def forward(self, images: Tensor, layers: Sequence[str] | None = None) -> dict[str, Adapted]:
         """Activations of ``(N, 3, H, W)`` RGB in [0, 1], by layer name, shallow to deep.

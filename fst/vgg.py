@@ -26,7 +26,10 @@ from fst.errors import InputError
 from fst.fused import LossNetwork, usable
 
 _BLOCKS = {"vgg16": cfgs["D"], "vgg19": cfgs["E"]}
-_HOW_TO = "set loss.extractor.weights=FILE or the environment variable FST_VGG_WEIGHTS=FILE"
+_HOW_TO = (
+    "set loss.extractor.weights=FILE or the environment variable FST_VGG_WEIGHTS=FILE, or train "
+    "without VGG: loss/extractor=compact"
+)
 
 
 @dataclass(frozen=True)

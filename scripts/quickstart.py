@@ -1,19 +1,38 @@
-"""Repaint the bundled photos with every shipped style, and put all on one contact sheet.
+"""The whole job at once: train a style, repaint photos with it and with every shipped style.
 
 python scripts/quickstart.py
+python scripts/quickstart.py trainer.max_steps=100
+
+Nothing is downloaded: the painting is one of the project's own (scripts/generate_painting.py), the
+loss network is the compact one that ships with it, and the photos to train on are parts of the
+bundled ones and scenes drawn by rule. Words on the command line are settings of scripts/train.py.
 """
 
 import argparse
+import subprocess
 import sys
 import time
 from pathlib import Path
 
+from composing.scenes import make_photos
+from PIL import Image
+
 from fst.checkpoint import shipped_styles
 from fst.errors import InputError, one_line_errors
-from fst.images import Photo, contact_sheet, find_images, read_photo, save_picture
+from fst.images import (
+    Photo,
+    contact_sheet,
+    find_images,
+    flatten,
+    read_photo,
+    save_picture,
+)
 from fst.stylizer import Stylizer
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+STYLE = "tides"  # its painting comes with the repository
+TRAINING_PHOTOS = 96
 HEIGHT = 360  # px of a row of the contact sheet
 
 
@@ -21,23 +40,40 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("settings", nargs="*", help="of scripts/train.py, as trainer.max_steps=100")
     parser.add_argument("-o", "--output", type=Path, default=Path("quickstart"), help="a folder")
     parser.add_argument("--photos", type=Path, default=EXAMPLES, help="a folder of photos")
     return parser.parse_args()
 
 
-def repaint_all(photos: list[Path], styles: list[str], output: Path) -> Path:
+def train(photos: list[Image.Image], output: Path, settings: list[str]) -> Path:
+    """Train the bundled painting on photos made from these; gives the release file."""
+    make_photos(output / "training_photos", photos, TRAINING_PHOTOS)
+    command = [
+        sys.executable, str(ROOT / "scripts/train.py"), f"style={STYLE}", "experiment=fast",
+        "loss/extractor=compact", f"style.image={ROOT / 'paintings' / STYLE}.jpg",
+        f"data.root={output / 'training_photos'}", f"paths.outputs={output / 'training'}",
+        *settings,
+    ]  # fmt: skip
+    if subprocess.run(command, stdout=sys.stderr).returncode:
+        raise InputError("training failed; its message is above")
+    runs = (output / "training" / STYLE).glob(f"*/{STYLE}.safetensors")
+    return max(runs, key=lambda path: path.stat().st_mtime)
+
+
+def repaint_all(photos: list[Path], styles: list[str | Path], output: Path) -> Path:
     """Write every photo in every style, and the contact sheet, one row a photo; gives its path."""
     rows = [[read_photo(path).image] for path in photos]
     for style in styles:
         stylizer = Stylizer(style)
         card = stylizer.cards[0]["style"]
-        print(f"{style}: {card['title']}, {card['painter']}, {card['year']}", file=sys.stderr)
+        name = Path(style).stem
+        print(f"{name}: {card['title']}, {card['painter']}, {card['year']}", file=sys.stderr)
         for path, row in zip(photos, rows, strict=True):
             start = time.perf_counter()
             row.append(stylizer(row[0]))
             seconds = time.perf_counter() - start
-            save_picture(Photo.from_image(row[-1]), output / f"{path.stem}-{style}.jpg")
+            save_picture(Photo.from_image(row[-1]), output / f"{path.stem}-{name}.jpg")
             size = f"{row[0].width}x{row[0].height}"
             print(f"  {path.name}, {size} px: {seconds:.2f} s", file=sys.stderr)
     sheet = output / "contact_sheet.jpg"
@@ -52,19 +88,21 @@ def main() -> None:
         if not photos or not styles:
             missing = "photos in it" if not photos else "styles to repaint it with"
             raise InputError(f"{args.photos}: expected {missing}, found none")
-        sheet = repaint_all(photos, styles, args.output)
+        release = train([flatten(read_photo(path)) for path in photos], args.output, args.settings)
+        sheet = repaint_all(photos, [release, *styles], args.output)
     print(f"""
 pictures:      {args.output}/
 contact sheet: {sheet}
+new style:     {release}
 
 Next:
-  repaint your own photo
-    .venv/bin/python scripts/stylize.py PHOTO.jpg --style {styles[0]} -o painted.jpg
-  train a style of your own
+  repaint your own photo with it
+    .venv/bin/python scripts/stylize.py PHOTO.jpg --style {release} -o painted.jpg
+  train a painting of your own, also from as few as twenty photos
     .venv/bin/python scripts/train.py style.name=mine style.image=PAINTING.jpg \\
-        experiment=fast data.root=FOLDER_OF_PHOTOS
+        loss/extractor=compact experiment=fast data.root=FOLDER_OF_PHOTOS
   watch the training
-    .venv/bin/tensorboard --logdir outputs""")
+    .venv/bin/tensorboard --logdir {args.output}/training""")
 
 
 if __name__ == "__main__":

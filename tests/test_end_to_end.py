@@ -1,4 +1,4 @@
-"""Train, be killed, resume, release, stylize: the whole way, with a small random loss network."""
+"""Train, be killed, resume, release, stylize: the whole way, with the compact loss network."""
 
 import os
 import re
@@ -16,24 +16,31 @@ from conftest import (
     error_line,
     make_painting,
     make_photo_folder,
+    make_picture,
     needs_shared,
     run_inline,
     run_script,
 )
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torchvision.models.vgg import cfgs, make_layers
 
 from fst.checkpoint import load_checkpoint
+from fst.data import load_painting
+from fst.images import to_tensor
+from fst.networks import build_network
 from fst.vgg import layer_names
 
-RANDOM = [f"hydra.searchpath=[file://{ROOT}/tests/configs]", "loss/extractor=random"]
+COMPACT = "loss/extractor=compact"
+VGG = SHARED / "weights/vgg19_features.safetensors"
 TERMS = ["total", "content", "style", "tv", "content_relu3_1", "style_relu1_1", "style_relu4_1"]
 
 
 def arguments(photo_folder, painting, outputs, *more):
     return [
-        "experiment=smoke", "style.name=mine", f"style.image={painting}", *RANDOM,
+        "experiment=smoke", "style.name=mine", f"style.image={painting}", COMPACT,
         f"data.root={photo_folder}", f"paths.outputs={outputs}", *more,
     ]  # fmt: skip
 
@@ -208,13 +215,41 @@ def test_a_compiled_run_has_the_same_losses(photo_folder, painting, tmp_path):
         assert fast[name] == pytest.approx(value, rel=1e-2), name
 
 
+LOSSES = {"compact": [COMPACT], "vgg19": [f"loss.extractor.weights={VGG}"]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("judge", ["compact", pytest.param("vgg19", marks=needs_shared)])
+def test_sixty_steps_lower_the_losses_of_held_out_pictures(judge, tmp_path):
+    """Trained with the compact loss network from random weights; in VGG-19's own space, too."""
+    photos = make_photo_folder(tmp_path / "photos")
+    result = run_inline(
+        "train", "style=tides", "experiment=smoke", COMPACT, f"data.root={photos}",
+        f"paths.outputs={tmp_path}/out", "network.width=8", "style.size=128",
+        "trainer.max_steps=60",
+        f"style.image={ROOT}/paintings/tides.jpg", "trainer.val_check_interval=60",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    trained, _ = load_checkpoint(next((tmp_path / "out").rglob("tides.safetensors")))
+    torch.manual_seed(0)
+    untrained = build_network("transformer", width=8)
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        loss = instantiate(compose("train", ["style.weight=7", *LOSSES[judge]]).loss)
+    loss.set_style(load_painting(ROOT / "paintings/tides.jpg", 128)[None])
+    pictures = torch.stack([to_tensor(make_picture(96, 96, seed)) for seed in range(50, 54)])
+    with torch.no_grad():
+        before, after = (loss(net(pictures), pictures) for net in (untrained, trained))
+    assert after["style"] < before["style"] / 2
+    assert after["total"] < before["total"] / 1.5
+
+
 @needs_shared
 @pytest.mark.slow
 def test_the_real_vgg19_trains(photo_folder, tmp_path):
     result = run_script(
         "train", "style=great_wave", "experiment=smoke", f"data.root={photo_folder}",
         f"paths.outputs={tmp_path}",
-        FST_VGG_WEIGHTS=str(SHARED / "weights/vgg19_features.safetensors"),
+        FST_VGG_WEIGHTS=str(VGG),
         FST_PAINTINGS=str(SHARED / "data/styles"),
     )  # fmt: skip
     assert result.returncode == 0, result.stderr

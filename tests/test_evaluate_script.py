@@ -5,9 +5,8 @@ import json
 
 import pytest
 import torch
-from conftest import error_line, make_painting, make_picture, run_inline
+from conftest import ROOT, error_line, make_painting, make_picture, run_inline
 from PIL import Image
-from test_end_to_end import RANDOM
 
 import fst.traces
 from fst.checkpoint import load_checkpoint, save_checkpoint
@@ -58,9 +57,12 @@ def photos(tmp_path):
     return tmp_path / "photos"
 
 
+RANDOM = f"hydra.searchpath=[file://{ROOT}/tests/configs]"
+
+
 def arguments(style, photos, *more):
     return [
-        f"checkpoint={style}", f"photos={photos}", f"paths.paintings={style.parent}", RANDOM[0],
+        f"checkpoint={style}", f"photos={photos}", f"paths.paintings={style.parent}", RANDOM,
         "loss/extractor@gatys5.extractor=random", "loss/extractor@extractors.vgg19=random",
         f"output={style.parent}/out", f"traces={style.parent}/traces", "size=128", "held_out=2",
         "gatys5_size=160", "precision=32-true", *more,

@@ -17,7 +17,7 @@ def test_a_grid_of_weights_and_sizes_makes_one_sheet(photo_folder, painting, tmp
     runs = sorted((outputs / "mine").iterdir())
     named = [run.name.split("_", 2)[2] for run in runs]
     assert named == [
-        f"{k}_smoke_loss-extractor-random_weight-{weight}_size-{size}_max_steps-2_val_check_interval-2"
+        f"{k}_smoke_loss-extractor-compact_weight-{weight}_size-{size}_max_steps-2_val_check_interval-2"
         for k, (weight, size) in enumerate([(5, 64), (5, 96), (20, 64), (20, 96)])
     ]
     assert all((run / "mine.safetensors").is_file() for run in runs)

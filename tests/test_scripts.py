@@ -25,18 +25,28 @@ def test_help(name):
     assert re.match(rf"usage: |({composed}) is powered by Hydra", result.stdout)
 
 
-def test_quickstart_repaints_every_photo_in_every_style(tmp_path):
-    photos = tmp_path / "photos"
+def test_quickstart_trains_a_style_and_repaints_every_photo_in_every_style(tmp_path):
+    photos, out = tmp_path / "photos", tmp_path / "out"
     photos.mkdir()
-    make_picture(64, 48).save(photos / "one.jpg")
-    result = run_inline("quickstart", "--photos", photos, "-o", tmp_path / "out")
+    make_picture(164, 148).save(photos / "one.jpg")
+    short = ["trainer.max_steps=4", "trainer.val_check_interval=4", "data.crop_size=64"]
+    result = run_inline("quickstart", *short, "--photos", photos, "-o", out)
     assert result.returncode == 0, result.stderr
     shipped = sorted(path.stem for path in (ROOT / "checkpoints").glob("*.safetensors"))
-    assert files(tmp_path / "out") == sorted(
-        ["contact_sheet.jpg", *(f"one-{s}.jpg" for s in shipped)]
-    )
-    assert str(tmp_path / "out" / "contact_sheet.jpg") in result.stdout
+    expected = ["contact_sheet.jpg", "one-tides.jpg", *(f"one-{s}.jpg" for s in shipped)]
+    assert sorted(path.name for path in out.glob("*.jpg")) == sorted(expected)
+    assert str(out / "contact_sheet.jpg") in result.stdout
+    (release,) = out.glob("training/tides/*/tides.safetensors")
+    assert f"--style {release}" in result.stdout
+    assert len(list((out / "training_photos").iterdir())) == 96
     assert "tensorboard --logdir" in result.stdout
+
+
+def test_quickstart_says_what_training_says(tmp_path):
+    result = run_script("quickstart", "trainer.max_steps=0", "-o", tmp_path)
+    assert result.returncode == 1
+    assert "error: trainer.max_steps: expected a whole number from 1 up" in result.stderr
+    assert result.stderr.splitlines()[-1] == "error: training failed; its message is above"
 
 
 def test_a_picture_is_painted_by_rule(tmp_path):
@@ -94,7 +104,7 @@ def test_bad_settings(override, said, photo_folder, painting, tmp_path):
 def test_missing_vgg_weights_offline(photo_folder, painting, tmp_path):
     before = files(tmp_path)
     args = arguments(photo_folder, painting, tmp_path / "outputs", "loss/extractor=vgg19")
-    args.remove("loss/extractor=random")
+    args.remove("loss/extractor=compact")
     cache = {"TORCH_HOME": str(tmp_path / "cache"), "FST_VGG_WEIGHTS": "IMAGENET1K_V1"}
     # a process of its own: urllib keeps the proxies that it first saw
     line = error_line(run_script("train", *args, **cache, **NO_NETWORK))
