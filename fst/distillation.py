@@ -18,6 +18,8 @@ from fst.compact import LAYERS, Adapted, CompactVGG
 from fst.fused import LossNetwork
 from fst.mixing import Mixer, Painters
 
+SELDOM = {"relu1_2", "relu2_2", "relu3_3", "relu4_3"}  # layers of one preset only
+SELDOM_WEIGHT = 0.1  # of their errors; that of the others is 1
 FLAT = 1e-3  # of a layer's mean energy: what a flat picture's Gram matrix is divided by at least
 
 
@@ -46,7 +48,7 @@ class Distillation(pl.LightningModule):
         painters: Painters,
         optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
         scheduler: Callable[[torch.optim.Optimizer], Any],
-        gram_weight: float = 0.5,
+        gram_weight: float = 3,
         painters_from: int = 0,
         compiled: bool = False,
     ) -> None:
@@ -84,7 +86,9 @@ class Distillation(pl.LightningModule):
                 terms = zip(LAYERS, errors.detach(), strict=True)
                 self.log_dict({f"{kind}/{name}": term for name, term in terms})
                 self.log(kind, errors.detach().mean(), prog_bar=True, logger=False)
-        return activations.mean() + self.gram_weight * grams.mean()
+        weights = [SELDOM_WEIGHT if name in SELDOM else 1 for name in LAYERS]
+        both = activations + self.gram_weight * grams
+        return (both * both.new_tensor(weights)).mean()
 
     def validation_step(self, photos: Tensor, batch_idx: int) -> None:
         self.net.train()  # without prepared weights, which would be those of an earlier step

@@ -14,7 +14,7 @@ RATE = 2e-3  # of a painter's Adam
 LIVES = 200, 800  # steps of a painter
 WEIGHTS = 4, 20  # its style weight
 REFRESH = 20  # steps between two looks at its painting: the student learns
-PAINTERS = 6  # at work in turn
+PAINTERS = 8  # at work in turn
 STYLE = {"relu1_1": 0.3, "relu2_1": 0.2, "relu3_1": 0.2, "relu4_1": 0.2, "relu5_1": 0.1}
 CONTENT = ("relu3_1", "relu3_1", "relu4_2")  # the layer of one painter in three is the deep one
 
