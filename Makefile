@@ -8,7 +8,7 @@ TRAINING := $(patsubst %,tests/test_%.py,callbacks check_data data end_to_end ev
 
 .PHONY: quickstart test gallery clean
 
-quickstart: .venv/.installed  ## repaint the bundled photos with every shipped style
+quickstart: .venv/.installed  ## train a style; repaint the bundled photos with it and every shipped one
 	$(BIN)/python scripts/quickstart.py
 
 test: .venv/.installed  ## lint, formatting and all tests

@@ -105,7 +105,7 @@ class CompactVGG(LossNetwork):
         height, width = images.shape[-2:]
         even = images[..., : height // 2 * 2, : width // 2 * 2]
         normal = torch.addcmul(self.shift, even, self.scale)
-        if usable(images):  # half the bytes to move, here and on the way back
+        if not self.training and usable(images):  # half the bytes to move, here and on the way back
             normal = normal.bfloat16()
         halves = F.pixel_unshuffle(normal, 2)
         taps = sorted({TRUNK[name] for name in layers})

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fst.compact import LAYERS, Adapted, CompactVGG
+from fst.errors import InputError
 from fst.fused import LossNetwork
 from fst.mixing import Mixer, Painters
 
@@ -66,6 +67,9 @@ class Distillation(pl.LightningModule):
             if isinstance(self.teacher, LossNetwork):
                 self.teacher.compiled = True
 
+    def on_fit_start(self) -> None:
+        self.mixer.to(self.device)
+
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
         if not self.scales.any():
             self._measure(torch.cat([photos, self.mixer.pictures(photos)]))
@@ -88,6 +92,11 @@ class Distillation(pl.LightningModule):
                 self.log(kind, errors.detach().mean(), prog_bar=True, logger=False)
         weights = [SELDOM_WEIGHT if name in SELDOM else 1 for name in LAYERS]
         both = activations + self.gram_weight * grams
+        if not torch.isfinite(both).all():
+            raise InputError(
+                f"training stopped at step {self.global_step}: the student's errors are not "
+                "finite; try a lower learning rate (optimizer.lr)"
+            )
         return (both * both.new_tensor(weights)).mean()
 
     def validation_step(self, photos: Tensor, batch_idx: int) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 _POOL = ([2, 2], [2, 2], [0, 0], [1, 1], False)  # kernel, stride, padding, dilation, ceil mode
@@ -36,6 +37,10 @@ class LossNetwork(nn.Module):
     def _apply(self, *args: Any, **settings: Any) -> "LossNetwork":
         self._fused = None  # its weights are copies
         return super()._apply(*args, **settings)
+
+    def load_state_dict(self, *args: Any, **settings: Any) -> Any:
+        self._fused = None
+        return super().load_state_dict(*args, **settings)
 
     def fused(self, layers: nn.Sequential) -> "FusedFeatures":
         """The passes of ``layers``, prepared once."""
@@ -117,6 +122,7 @@ class _Pass(torch.autograd.Function):
         return tuple(outputs[step] for step in keep)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor, None, None]:
         given = dict(zip(ctx.keep, gradients, strict=True))
         count, net = ctx.keep[-1] + 1, ctx.net

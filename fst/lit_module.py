@@ -35,8 +35,9 @@ class StyleModule(pl.LightningModule):
         optimizer: Called with the network's parameters.
         scheduler: Called with the optimiser, stepped after every step; None keeps the rate.
         shift_weight: Of the error of `shift_error` in the total; 0 leaves it out and saves a pass.
-        compiled: Whether passes with gradients run through ``torch.compile``. Those without, of
-            validation and samples, do not: each of their shapes would be compiled for itself.
+        compiled: Whether the network's passes with gradients run through ``torch.compile`` (those
+            without, of validation and samples, do not: each of their shapes would be compiled for
+            itself), and what the loss network does between convolutions (`fst.fused`).
     """
 
     strict_loading = False  # `loss.*` is not in checkpoints; `on_load_checkpoint` checks the rest

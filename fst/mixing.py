@@ -19,9 +19,14 @@ STYLE = {"relu1_1": 0.3, "relu2_1": 0.2, "relu3_1": 0.2, "relu4_1": 0.2, "relu5_
 CONTENT = ("relu3_1", "relu3_1", "relu4_2")  # the layer of one painter in three is the deep one
 
 
-def chance(share: float, count: int) -> Tensor:
-    """For each of ``count`` pictures whether, ``(count, 1, 1, 1)``: 1 or 0."""
-    return (torch.rand(count, 1, 1, 1) < share).float()
+def chance(share: float, pictures: Tensor) -> Tensor:
+    """For each of the pictures whether, ``(N, 1, 1, 1)``: 1 or 0."""
+    return (random(pictures) < share).float()
+
+
+def random(pictures: Tensor, channels: int = 1) -> Tensor:
+    """From 0 to 1 for each of the pictures, ``(N, channels, 1, 1)``."""
+    return torch.rand(len(pictures), channels, 1, 1, device=pictures.device)
 
 
 def randint(end: int) -> int:
@@ -39,6 +44,10 @@ class Mixer:
     def __init__(self, nets: Sequence[nn.Module], paintings: Sequence[Tensor]) -> None:
         self.nets, self.paintings = list(nets), list(paintings)
 
+    def to(self, device: torch.device) -> None:
+        self.nets = [net.to(device) for net in self.nets]
+        self.paintings = [painting.to(device) for painting in self.paintings]
+
     def painting(self, size: int) -> Tensor:
         """A random part of a random painting, ``(1, 3, size, size)``."""
         painting = self.paintings[randint(len(self.paintings))]
@@ -54,7 +63,7 @@ class Mixer:
         """
         count, size = len(photos), photos.shape[-1]
         net = self.nets[randint(len(self.nets))]
-        strength = chance(0.7, count) * (1.5 * torch.rand(count, 1, 1, 1)).clamp_max(1)
+        strength = chance(0.7, photos) * (1.5 * random(photos)).clamp_max(1)
         found = photos + strength * (net(photos).float() - photos)
         for k in range(count):
             if torch.rand(()) < 0.15:
@@ -64,16 +73,15 @@ class Mixer:
 
 def worn(pictures: Tensor) -> Tensor:
     """``(N, 3, H, W)`` pictures in [0, 1] in other colours and contrasts, some blurred or noisy."""
-    count, _, height, width = pictures.shape
     mean = pictures.mean((2, 3), keepdim=True)
-    cast = chance(0.5, count)
-    gain = 1 + 0.6 * cast * (torch.rand(count, 3, 1, 1) - 0.5)
-    gain = gain * (1 - chance(0.15, count) * torch.rand(count, 1, 1, 1))
-    found = (pictures - mean) * gain + mean + 0.3 * cast * (torch.rand(count, 3, 1, 1) - 0.5)
+    cast = chance(0.5, pictures)
+    gain = 1 + 0.6 * cast * (random(pictures, 3) - 0.5)
+    gain = gain * (1 - chance(0.15, pictures) * random(pictures))
+    found = (pictures - mean) * gain + mean + 0.3 * cast * (random(pictures, 3) - 0.5)
     coarse = F.avg_pool2d(found, 2 + randint(5), ceil_mode=True)
-    coarse = F.interpolate(coarse, (height, width), mode="bilinear")
-    found = torch.lerp(found, coarse, chance(0.2, count))
-    noise = 0.4 * chance(0.3, count) * torch.rand(count, 1, 1, 1) ** 2
+    coarse = F.interpolate(coarse, pictures.shape[2:], mode="bilinear")
+    found = torch.lerp(found, coarse, chance(0.2, pictures))
+    noise = 0.4 * chance(0.3, pictures) * random(pictures) ** 2
     return (found + noise * torch.randn_like(found)).clamp(0, 1)
 
 
@@ -93,7 +101,7 @@ class Painters:
         self, nets: Sequence[nn.Module], mixer: Mixer, student: Callable[..., Mapping]
     ) -> None:
         self.nets, self.mixer, self.extractor = list(nets), mixer, _View(student)
-        net = build_network("transformer", width=16).to(memory_format=torch.channels_last)
+        net = build_network("transformer", width=16)  # its shape; painters have the weights
         self.apply = lambda weights, photos: functional_call(net, weights, (photos,))
         self.painters: list[_Painter] = []
 
@@ -107,19 +115,24 @@ class Painters:
         k = randint(len(self.painters))
         if self.painters[k].left <= 0:
             self.painters[k] = self._begin(photos)
-        return self.painters[k].paint(self.apply, photos)
+        painted = self.painters[k].paint(self.apply, photos)
+        if not torch.isfinite(painted).all():  # it went too far: another takes its place
+            self.painters[k].left = 0
+            return photos
+        return painted
 
     def _begin(self, photos: Tensor) -> "_Painter":
         painting = self.mixer.painting(2 * photos.shape[-1])
         if torch.rand(()) < 0.3:  # there are few paintings
             painting = F.interpolate(photos[:1], painting.shape[2:], mode="bilinear")
         weights = self.nets[randint(len(self.nets))].named_parameters()
-        return _Painter(dict(weights), worn(painting), self.extractor)
+        there = {name: each.detach().to(photos.device) for name, each in weights}
+        return _Painter(there, worn(painting), self.extractor)
 
 
 class _Painter:
     def __init__(self, weights: dict[str, Tensor], painting: Tensor, extractor: nn.Module) -> None:
-        self.weights = {name: each.detach().clone() for name, each in weights.items()}
+        self.weights = {name: each.clone() for name, each in weights.items()}
         self.painting = painting.contiguous(memory_format=torch.channels_last)
         for each in self.weights.values():
             each.requires_grad_()

@@ -14,13 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fst.errors import InputError
+
 TINY = 1e-30  # on the diagonal of a matrix before its eigenvectors are looked for
 
 
 class SOAP(torch.optim.Optimizer):
     """Adam in the eigenbasis of Shampoo's preconditioner; vectors are left to Adam.
 
-    The first step only looks at the gradient, as nothing is known of it before.
+    The first step only looks at the gradient, as nothing is known of it before. Parameters that
+    have a gradient at one step have one at all, and the others at none.
 
     Args:
         params: Of one dtype and device.
@@ -38,7 +41,7 @@ class SOAP(torch.optim.Optimizer):
         precondition_frequency: int = 10,
         eps: float = 1e-8,
     ) -> None:
-        settings = {"lr": lr, "betas": betas, "eps": eps, "step": 0}
+        settings = {"lr": lr, "betas": betas, "eps": eps}
         super().__init__(params, settings | {"precondition_frequency": precondition_frequency})
 
     @torch.no_grad()
@@ -49,23 +52,40 @@ class SOAP(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            kinds: dict[torch.Size, list[Tensor]] = {}  # by shape; all vectors are one kind
-            for parameter in group["params"]:
+            kinds: dict[torch.Size, list[int]] = {}  # by shape; all vectors are one kind
+            for index, parameter in enumerate(group["params"]):
                 if parameter.grad is not None:
                     shape = parameter.shape if parameter.ndim > 1 else torch.Size()
-                    kinds.setdefault(shape, []).append(parameter)
-            for shape, parameters in kinds.items():
-                self._update(group, shape, parameters)
-            group["step"] += 1
+                    kinds.setdefault(shape, []).append(index)
+            for shape, members in kinds.items():
+                self._update(group, shape, members)
         return loss
 
-    def _update(self, group: dict[str, Any], shape: torch.Size, parameters: list[Tensor]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from what ``state_dict`` gave.
+
+        Raises:
+            InputError: It is another optimiser's.
+        """
+        if not all("members" in state for state in state_dict["state"].values()):
+            raise InputError(
+                "optimizer: expected the state of fst.soap.SOAP, found another optimiser's; resume "
+                "with the optimiser that the run began with"
+            )
+        super().load_state_dict(state_dict)
+
+    def _update(self, group: dict[str, Any], shape: torch.Size, members: list[int]) -> None:
         """A step of parameters of one kind; what is known of all lies with the first."""
-        state, step = self.state[parameters[0]], group["step"]
+        parameters = [group["params"][index] for index in members]
+        state = self.state[parameters[0]]
+        if state.setdefault("members", members) != members:
+            raise RuntimeError("SOAP: expected gradients of the same parameters at every step")
+        step = state.setdefault("step", 0)
+        state["step"] += 1
         beta1, beta2 = group["betas"]
         gradients = [parameter.grad for parameter in parameters]
         gradient = (torch.stack(gradients) if shape else torch.cat(gradients)).contiguous()
-        if not state:
+        if step == 0:
             state["exp_avg"] = torch.zeros_like(gradient)
             state["exp_avg_sq"] = torch.zeros_like(gradient)
             state["GG"] = [gradient.new_zeros(len(gradient), side, side) for side in shape]
@@ -100,7 +120,8 @@ def _turn(x: Tensor, bases: list[Tensor]) -> Tensor:
 
 def _eigenvectors(matrices: Tensor) -> Tensor:
     identity = torch.eye(matrices.shape[-1], dtype=matrices.dtype, device=matrices.device)
-    return torch.linalg.eigh(matrices + TINY * identity)[1].flip(-1)  # greatest first
+    found = torch.linalg.eigh((matrices + TINY * identity).float())[1].flip(-1)  # greatest first
+    return found.to(matrices.dtype)
 
 
 def _follow(state: dict[str, Any]) -> None:
@@ -113,4 +134,4 @@ def _follow(state: dict[str, Any]) -> None:
         along = square.flatten(0, 1).index_select(0, rows.flatten()).view(square.shape)
         state["exp_avg_sq"] = along.movedim(1, axis).contiguous()
         product = product.gather(2, order[:, None].expand_as(product))
-        state["Q"][axis - 1] = torch.linalg.qr(product)[0]
+        state["Q"][axis - 1] = torch.linalg.qr(product.float())[0].to(gram.dtype)

@@ -51,14 +51,20 @@ def train(photos: list[Image.Image], output: Path, settings: list[str]) -> Path:
     make_photos(output / "training_photos", photos, TRAINING_PHOTOS)
     command = [
         sys.executable, str(ROOT / "scripts/train.py"), f"style={STYLE}", "experiment=fast",
-        "loss/extractor=compact", f"style.image={ROOT / 'paintings' / STYLE}.jpg",
-        f"data.root={output / 'training_photos'}", f"paths.outputs={output / 'training'}",
-        *settings,
+        "loss/extractor=compact", f"style.image={quoted(ROOT / 'paintings' / f'{STYLE}.jpg')}",
+        f"data.root={quoted(output / 'training_photos')}",
+        f"paths.outputs={quoted(output / 'training')}", *settings,
     ]  # fmt: skip
     if subprocess.run(command, stdout=sys.stderr).returncode:
         raise InputError("training failed; its message is above")
     runs = (output / "training" / STYLE).glob(f"*/{STYLE}.safetensors")
     return max(runs, key=lambda path: path.stat().st_mtime)
+
+
+def quoted(path: Path) -> str:
+    """As Hydra takes names with any characters in them."""
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def repaint_all(photos: list[Path], styles: list[str | Path], output: Path) -> Path:

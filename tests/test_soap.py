@@ -6,6 +6,7 @@ import pytest
 import pytorch_optimizer
 import torch
 
+from fst.errors import InputError
 from fst.networks import build_network
 from fst.soap import SOAP
 
@@ -34,7 +35,7 @@ def test_steps_are_those_of_the_library(frequency):
         assert (mine - other).norm() < 0.01 * moved
 
 
-def test_it_goes_on_from_its_state_exactly():
+def test_it_goes_on_from_its_state_exactly(tmp_path):
     torch.manual_seed(0)
     net = build_network("transformer", width=4)
     optimizer = SOAP(net.parameters(), precondition_frequency=2)
@@ -49,7 +50,8 @@ def test_it_goes_on_from_its_state_exactly():
     go(net, optimizer, range(5))
     twin = copy.deepcopy(net)
     resumed = SOAP(twin.parameters(), precondition_frequency=2)
-    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    torch.save(optimizer.state_dict(), tmp_path / "state.pt")
+    resumed.load_state_dict(torch.load(tmp_path / "state.pt"))
     go(net, optimizer, range(5, 8))
     go(twin, resumed, range(5, 8))
     assert all(map(torch.equal, net.parameters(), twin.parameters()))
@@ -63,3 +65,22 @@ def test_parameters_without_gradients_stay():
         optimizer.step()
     assert not torch.equal(first, torch.ones(3, 2))
     assert torch.equal(second, torch.ones(3, 2))
+
+
+def test_gradients_of_other_parameters_than_before_are_refused():
+    pair = [torch.nn.Parameter(torch.ones(3, 2)) for _ in range(2)]
+    optimizer = SOAP(pair)
+    pair[0].grad = torch.randn(3, 2)
+    optimizer.step()
+    pair[1].grad = torch.randn(3, 2)
+    with pytest.raises(RuntimeError, match="gradients of the same parameters at every step"):
+        optimizer.step()
+
+
+def test_the_state_of_another_optimizer_is_refused():
+    parameter = torch.nn.Parameter(torch.ones(3, 2))
+    parameter.grad = torch.randn(3, 2)
+    other = pytorch_optimizer.SOAP([parameter])
+    other.step()
+    with pytest.raises(InputError, match=r"expected the state of fst\.soap\.SOAP, found another"):
+        SOAP([parameter]).load_state_dict(other.state_dict())
