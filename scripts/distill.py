@@ -23,6 +23,7 @@ from composing import (
     run_alone,
 )
 from composing.failures import explained
+from composing.strokes import imagine
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -34,11 +35,12 @@ from fst.data import load_painting
 from fst.distillation import Distillation
 from fst.errors import InputError, check_whole
 from fst.files import check_folder, make_folder
-from fst.images import find_images
+from fst.images import find_images, to_tensor
 from fst.mixing import Mixer, Painters
 from fst.safety import AtomicCheckpointIO
 
 PAINTING = 640  # px, shorter side
+IMAGINED = 360  # px, of pictures painted by rule; tides is none of them
 PAINTER_WIDTH = 16  # channels, as of most shipped styles
 
 
@@ -56,6 +58,7 @@ def distill(cfg: DictConfig) -> Path:
     narrow = [net for net, width in nets if width == PAINTER_WIDTH]
     teacher = instantiate(cfg.teacher)(list(LAYERS))
     student = instantiate(cfg.network)
+    paintings += [to_tensor(imagine(IMAGINED, 100 + k)) for k in range(cfg.imagined)]
     mixer = Mixer([net for net, _ in nets], paintings)
     module = Distillation(
         student,
@@ -128,6 +131,7 @@ def describe(cfg: DictConfig, module: Distillation) -> dict[str, object]:
             "held_out_paintings": list(cfg.held_out),
             "gram_weight": cfg.gram_weight,
             "painters_from": cfg.painters_from,
+            "imagined_paintings": cfg.imagined,
             "optimizer": named(OmegaConf.to_container(cfg.optimizer)),
             "held_out_errors": held_out,
         },

@@ -156,3 +156,14 @@ def test_the_script_measures_agreement_and_writes_it_into_the_card(file, net, tm
     figures = load_compact(file)[1]["agreement"]["styles"]["great_wave"]
     assert -1 <= figures["style"] <= 1
     assert -1 <= figures["gradient_content_relu3_1"] <= 1
+
+
+def test_the_shipped_file_is_small_and_says_what_it_is():
+    file = ROOT / "checkpoints/loss_networks/compact_vgg19.safetensors"
+    assert file.stat().st_size <= 4e6
+    features = CompactFeatures(["relu1_1", "relu4_1"])
+    assert features.card["network"]["name"] == NAME
+    assert features.card["training"]["steps"] > 1000
+    for figures in features.card["agreement"]["styles"].values():
+        assert {"style", "content", "gradient_style_relu1_1"} <= figures.keys()
+    assert list(features(torch.rand(1, 3, 32, 32))) == ["relu1_1", "relu4_1"]

@@ -123,8 +123,8 @@ def arguments(tmp_path):
         f"paths.paintings={tmp_path / 'paintings'}", f"teacher.weights={tmp_path / 'vgg.pth'}",
         "teacher.mean=[0.5,0.5,0.5]", "teacher.std=[0.2,0.2,0.2]", "data.workers=0",
         f"network.widths={WIDTHS}".replace(" ", ""), "trainer.max_steps=4",
-        "painters_from=2", "trainer.val_check_interval=2", "trainer.log_every_n_steps=2",
-        "callbacks.checkpoint.every_n_steps=2",
+        "painters_from=2", "imagined=1", "trainer.val_check_interval=2",
+        "trainer.log_every_n_steps=2", "callbacks.checkpoint.every_n_steps=2",
     ]  # fmt: skip
 
 

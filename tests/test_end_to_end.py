@@ -199,20 +199,32 @@ def test_johnson2016_takes_a_few_steps_on_random_vgg16_weights(photo_folder, pai
     assert card["metrics"]["style_relu4_3"] > 0
 
 
+BF16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 @pytest.mark.slow
-def test_a_compiled_run_has_the_same_losses(photo_folder, painting, tmp_path):
+@pytest.mark.parametrize(
+    ("precision", "tolerance"),
+    [
+        ("32-true", 0.01),
+        pytest.param(
+            "bf16-mixed", 0.05, marks=pytest.mark.skipif(not BF16, reason="needs bf16 units")
+        ),
+    ],
+)
+def test_a_compiled_run_has_the_same_losses(precision, tolerance, photo_folder, painting, tmp_path):
     found = []
     for compiled in ("false", "true"):
         outputs = tmp_path / compiled
         result = run_script(
             "train", *arguments(photo_folder, painting, outputs), f"compile={compiled}",
-            "trainer.max_steps=4", "trainer.val_check_interval=4", "trainer.precision=32-true",
+            "trainer.max_steps=4", "trainer.val_check_interval=4", f"trainer.precision={precision}",
         )  # fmt: skip
         assert result.returncode == 0, result.stderr
         found.append(load_checkpoint(only_run(outputs) / "mine.safetensors")[1]["metrics"])
     eager, fast = found
     for name, value in eager.items():
-        assert fast[name] == pytest.approx(value, rel=1e-2), name
+        assert fast[name] == pytest.approx(value, rel=tolerance), name
 
 
 LOSSES = {"compact": [COMPACT], "vgg19": [f"loss.extractor.weights={VGG}"]}
