@@ -131,15 +131,14 @@ def _check_magic(path: Path) -> None:
         raise InputError(
             f"{path}: expected a readable style checkpoint, found it closed ({error.strerror})"
         ) from error
+    if start[8:9] == b"{":  # safetensors: after the header's length, whose bytes can be any
+        return
     if start[:1] == b"\x80" or start[:2] == b"PK":
         raise InputError(
             f"{path}: expected a {SUFFIX} release, found a pickle, which can run any code when "
             "it is opened and is refused; try the release file that training writes beside it"
         )
-    if start[8:9] != b"{":
-        raise InputError(
-            f"{path}: expected a style checkpoint ({SUFFIX}), found another kind of file"
-        )
+    raise InputError(f"{path}: expected a style checkpoint ({SUFFIX}), found another kind of file")
 
 
 def _read_card(metadata: dict[str, str], path: Path) -> dict[str, Any]:

@@ -54,6 +54,19 @@ def test_a_pickle_is_refused_with_the_reason(tmp_path):
             load_checkpoint(path)
 
 
+def test_a_header_of_any_length_is_no_pickle(tmp_path):
+    """The file begins with that length: one in 32 begins as a pickle does, with 0x80."""
+    path, net = tmp_path / "x.safetensors", build_network("transformer", width=4)
+    for size in range(260):
+        card = {"network": NETWORK, "style": {"title": "x" * size}}
+        save_checkpoint(path, net, card)
+        if path.read_bytes()[0] == 0x80:
+            break
+    else:
+        pytest.fail("no such length")
+    assert load_checkpoint(path)[1] == card
+
+
 def test_what_is_no_release_is_named(tmp_path, checkpoint):
     with pytest.raises(
         InputError, match="no.safetensors: expected a style checkpoint, found no su"
