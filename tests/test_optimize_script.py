@@ -11,7 +11,8 @@ import pytest
 from conftest import ROOT, error_line, make_picture, run_inline
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from test_end_to_end import RANDOM
+
+RANDOM = [f"hydra.searchpath=[file://{ROOT}/tests/configs]", "loss/extractor=random"]
 
 
 def arguments(photo, painting, output, *more):
