@@ -204,25 +204,21 @@ BF16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("precision", "optimizer", "tolerance"),
+    ("precision", "tolerance"),
     [
-        ("32-true", "soap", 0.01),
-        pytest.param(  # SOAP's first bases tell rounding errors apart
-            "bf16-mixed", "adam", 0.05,
-            marks=pytest.mark.skipif(not BF16, reason="needs bf16 units"),
+        ("32-true", 0.01),
+        pytest.param(  # rounding alone parts two runs by several percent in four steps
+            "bf16-mixed", 0.15, marks=pytest.mark.skipif(not BF16, reason="needs bf16 units")
         ),
     ],
-)  # fmt: skip
-def test_a_compiled_run_has_the_same_losses(
-    precision, optimizer, tolerance, photo_folder, painting, tmp_path
-):
+)
+def test_a_compiled_run_has_the_same_losses(precision, tolerance, photo_folder, painting, tmp_path):
     found = []
     for compiled in ("false", "true"):
         outputs = tmp_path / compiled
         result = run_script(
             "train", *arguments(photo_folder, painting, outputs), f"compile={compiled}",
             "trainer.max_steps=4", "trainer.val_check_interval=4", f"trainer.precision={precision}",
-            f"optimizer={optimizer}",
         )  # fmt: skip
         assert result.returncode == 0, result.stderr
         found.append(load_checkpoint(only_run(outputs) / "mine.safetensors")[1]["metrics"])

@@ -30,7 +30,7 @@ def test_quickstart_trains_a_style_and_repaints_every_photo_in_every_style(tmp_p
     photos.mkdir()
     make_picture(164, 148).save(photos / "one.jpg")
     short = ["trainer.max_steps=4", "trainer.val_check_interval=4", "data.crop_size=64"]
-    result = run_inline("quickstart", *short, "--photos", photos, "-o", out)
+    result = run_script("quickstart", *short, "--photos", photos, "-o", out)
     assert result.returncode == 0, result.stderr
     shipped = sorted(path.stem for path in (ROOT / "checkpoints").glob("*.safetensors"))
     expected = ["contact_sheet.jpg", "one-tides.jpg", *(f"one-{s}.jpg" for s in shipped)]
