@@ -125,8 +125,7 @@ class Distillation(pl.LightningModule):
             for name, scale in zip(LAYERS, self.scales, strict=True):
                 goal = wanted[name].float() / scale
                 activations.append((found[name].dense().float() - goal).square().mean())
-                flat = goal.flatten(2)
-                gram = flat @ flat.mT / flat.shape[2]
+                gram = _correlations(goal)
                 error = (_gram(found[name]) - gram).square().sum((1, 2))
                 energy = gram.square().sum((1, 2)) + FLAT * gram.shape[1]
                 grams.append((error / energy).mean())
@@ -157,8 +156,13 @@ class Distillation(pl.LightningModule):
         checkpoint["state_dict"] = kept
 
 
+def _correlations(features: Tensor) -> Tensor:
+    """`fst.losses.gram_matrix` in float32, for the compiler: autograd's own gradient."""
+    flat = features.float().flatten(2)
+    return flat @ flat.mT / flat.shape[2]
+
+
 def _gram(adapted: Adapted) -> Tensor:
-    """`Adapted.gram`, for the compiler: autograd's own gradient."""
-    flat = adapted.features.float().flatten(2)
-    narrow = (flat @ flat.mT / flat.shape[2])[:, None]
+    """`Adapted.gram`, likewise."""
+    narrow = _correlations(adapted.features)[:, None]
     return (adapted.weight @ narrow @ adapted.weight.mT).mean(1)

@@ -50,6 +50,24 @@ class ReflectionPad(nn.ReflectionPad2d):
         return super().forward(x)
 
 
+class RepeatedBorder(torch.autograd.Function):
+    """A border of one pixel that repeats the one beside it: ``(N, C, H + 2, W + 2)``."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return F.pad(x, (1,) * 4, mode="replicate")
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        found = gradient.permute(0, 2, 3, 1)
+        for dim in (1, 2):
+            inside = found.shape[dim] - 2
+            first, last = found.narrow(dim, 0, 1), found.narrow(dim, inside + 1, 1)
+            found = found.narrow(dim, 1, inside) + _place(first, dim, 0, inside)
+            found = found + _place(last, dim, inside - 1, inside)
+        return found.permute(0, 3, 1, 2)
+
+
 def repeat_pixels(x: Tensor) -> Tensor:
     """``(N, C, H, W)`` at twice the size, every pixel four times."""
     count, channels, height, width = x.shape

@@ -6,11 +6,11 @@ channels at half of the size, and one that follows a doubling of the size sees t
 it, its kernels summed where they meet a pixel twice. Results differ by rounding only.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from fst.padding import RepeatedBorder
 
 
 def convolve_doubled(x: Tensor, weight: Tensor) -> Tensor:
@@ -22,7 +22,7 @@ def convolve_doubled(x: Tensor, weight: Tensor) -> Tensor:
     """
     rows = _among_the_pixels_before(weight, 2)
     phases = torch.cat([phase for row in rows for phase in _among_the_pixels_before(row, 3)])
-    found = F.conv2d(_Border.apply(x), phases)
+    found = F.conv2d(RepeatedBorder.apply(x), phases)
     count, _, height, width = found.shape
     pixels = found.permute(0, 2, 3, 1).reshape(count, height, 4 * width, -1)
     return pixels.permute(0, 3, 1, 2)
@@ -42,26 +42,6 @@ def _among_the_pixels_before(weight: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     nothing = torch.zeros_like(middle)
     before, after = (first, middle + last, nothing), (nothing, first + middle, last)
     return torch.cat(before, dim), torch.cat(after, dim)
-
-
-class _Border(torch.autograd.Function):
-    """A border that repeats the pixel beside it, with a gradient in channels-last memory."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return F.pad(x, (1,) * 4, mode="replicate")
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        found = gradient.permute(0, 2, 3, 1)
-        for dim in (1, 2):
-            last = found.shape[dim] - 1
-            inside = found.narrow(dim, 1, last - 1)
-            for edge, padding in ((0, (0, last - 2)), (last, (last - 2, 0))):
-                strip = found.narrow(dim, edge, 1)
-                inside = inside + F.pad(strip, (0, 0) * (3 - dim) + padding)
-            found = inside
-        return found.permute(0, 3, 1, 2)
 
 
 class ColourConv(nn.Conv2d):
