@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 # In a process of their own: training after torch.compile and the other engines crashes PyTorch.
-TRAINING := $(patsubst %,tests/test_%.py,callbacks check_data data end_to_end evaluate_script full_disk gatys lit_module \
+TRAINING := $(patsubst %,tests/test_%.py,callbacks check_data compact data distillation end_to_end evaluate_script full_disk gatys lit_module \
 	losses optimize_script safety scale scripts traces vgg)
 
 .PHONY: quickstart test gallery clean

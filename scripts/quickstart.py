@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 STYLE = "tides"  # its painting comes with the repository
 TRAINING_PHOTOS = 96
-HEIGHT = 360  # px of a row of the contact sheet
+HEIGHT = 260  # px of a row of the contact sheet
 
 
 def parse_args() -> argparse.Namespace:
@@ -68,21 +68,22 @@ def quoted(path: Path) -> str:
 
 
 def repaint_all(photos: list[Path], styles: list[str | Path], output: Path) -> Path:
-    """Write every photo in every style, and the contact sheet, one row a photo; gives its path."""
-    rows = [[read_photo(path).image] for path in photos]
+    """Write every photo in every style, and the contact sheet, a column a photo; gives its path."""
+    columns = [[read_photo(path).image] for path in photos]
     for style in styles:
         stylizer = Stylizer(style)
         card = stylizer.cards[0]["style"]
         name = Path(style).stem
         print(f"{name}: {card['title']}, {card['painter']}, {card['year']}", file=sys.stderr)
-        for path, row in zip(photos, rows, strict=True):
+        for path, column in zip(photos, columns, strict=True):
             start = time.perf_counter()
-            row.append(stylizer(row[0]))
+            column.append(stylizer(column[0]))
             seconds = time.perf_counter() - start
-            save_picture(Photo.from_image(row[-1]), output / f"{path.stem}-{name}.jpg")
-            size = f"{row[0].width}x{row[0].height}"
+            save_picture(Photo.from_image(column[-1]), output / f"{path.stem}-{name}.jpg")
+            size = f"{column[0].width}x{column[0].height}"
             print(f"  {path.name}, {size} px: {seconds:.2f} s", file=sys.stderr)
     sheet = output / "contact_sheet.jpg"
+    rows = [list(row) for row in zip(*columns, strict=True)]  # the photos, then style by style
     save_picture(Photo.from_image(contact_sheet(rows, HEIGHT)), sheet)
     return sheet
 
