@@ -33,23 +33,25 @@ TRUNK = {  # which convolution of the trunk each layer is predicted from
     "relu4_1": 7, "relu4_2": 8, "relu4_3": 8, "relu5_1": 10,
 }  # fmt: skip
 LAYERS = tuple(TRUNK)
+STYLED = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")  # have Gram matrices of their own
 
 
 @dataclass
 class Adapted:
-    """Activations of VGG's width that are linear maps of narrow ones, made on demand."""
+    """Activations that are linear maps of narrow ones, made on demand."""
 
     features: Tensor  # (N, c, h, w)
     weight: Tensor  # (phases, C, c): one map, or four for a picture of twice the size
+    style: Tensor  # likewise, of the Gram matrix
     size: tuple[int, int]  # H and W
 
     def gram(self) -> Tensor:
-        """`fst.losses.gram_matrix` of the wide activations, ``(N, C, C)``."""
+        """What `fst.losses.gram_matrix` is of VGG's activations, ``(N, C, C)``."""
         narrow = gram_matrix(self.features)[:, None]
-        return (self.weight @ narrow @ self.weight.mT).mean(1)
+        return (self.style @ narrow @ self.style.mT).mean(1)
 
     def dense(self) -> Tensor:
-        """The wide activations, ``(N, C, H, W)``."""
+        """The activations themselves, ``(N, C, H, W)``."""
         # channel C of phase p is C P + p to pixel_shuffle
         weight = self.weight.transpose(0, 1).flatten(0, 1)[..., None, None]
         wide = F.conv2d(self.features, weight.to(self.features.dtype))
@@ -84,14 +86,30 @@ class CompactVGG(LossNetwork):
                 layers += [conv, nn.ReLU()]
         self.trunk = nn.Sequential(*layers)
         self.ends = [k + 1 for k, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]
-        self.adapters = nn.ParameterDict()
+        self.adapters, self.styles = nn.ParameterDict(), nn.ParameterDict()
         for name, conv in TRUNK.items():
             width, block = layers[self.ends[conv] - 1].out_channels, int(name[4])
             shape = (4 if block == 1 else 1, CHANNELS[block], width)
             self.adapters[name] = torch.randn(shape) / width**0.5
+            if name in STYLED:
+                self.styles[name] = self.adapters[name].detach().clone()
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
         self.register_buffer("scale", 1 / std, persistent=False)
         self.register_buffer("shift", -mean / std, persistent=False)
+
+    @torch.no_grad()
+    def shorten(self) -> None:
+        """Make losses of the activations cheap: from maps to VGG's channels, maps to fewer.
+
+        A map W is Q R, Q with orthonormal columns: distances of features W f and of their Gram
+        matrices are those of R f. Scaled, so are they when divided by the number of channels.
+        """
+        for maps in self.adapters, self.styles:
+            for name, weight in maps.items():
+                phases, channels, width = weight.shape
+                if phases == 1 and width < channels:  # the Gram matrices of phases are averaged
+                    short = torch.linalg.qr(weight, mode="r").R * (width / channels) ** 0.5
+                    maps[name] = nn.Parameter(short, requires_grad=weight.requires_grad)
 
     def train(self, mode: bool = True) -> "CompactVGG":
         self._fused = None  # the weights may have changed
@@ -114,7 +132,9 @@ class CompactVGG(LossNetwork):
         for name in filter(set(layers).__contains__, LAYERS):
             features = found[TRUNK[name]]
             size = (height, width) if name[4] == "1" else tuple(features.shape[2:])
-            answer[name] = Adapted(features, self.adapters[name], size)
+            weight = self.adapters[name]
+            style = self.styles[name] if name in STYLED else weight
+            answer[name] = Adapted(features, weight, style, size)
         return answer
 
     def _run(self, x: Tensor, ends: Sequence[int]) -> tuple[Tensor, ...]:
@@ -152,6 +172,7 @@ class CompactFeatures(nn.Module):
         self.layers = tuple(name for name in LAYERS if name in layers)
         shipped = shipped_folder() / "loss_networks" / f"{NAME}.safetensors"
         self.net, self.card = load_compact(Path(weights or shipped).expanduser())
+        self.net.shorten()
 
     def forward(self, images: Tensor, layers: Sequence[str] | None = None) -> dict[str, Adapted]:
         """Activations of ``(N, 3, H, W)`` RGB in [0, 1], by layer name, shallow to deep.

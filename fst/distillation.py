@@ -7,6 +7,7 @@ meanwhile (`fst.mixing.Painters`); the others are photos, paintings and photos i
 strengths, in any condition.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -17,10 +18,12 @@ from torch import Tensor, nn
 from fst.compact import LAYERS, Adapted, CompactVGG
 from fst.errors import InputError
 from fst.fused import LossNetwork
+from fst.losses import gram_matrix
 from fst.mixing import Mixer, Painters
 
 SELDOM = {"relu1_2", "relu2_2", "relu3_3", "relu4_3"}  # layers of one preset only
-SELDOM_WEIGHT = 0.1  # of their errors; that of the others is 1
+EVERY = 5  # steps in one of which these are looked at
+TINY = 1e-6  # of a Gram matrix's error: a root has no gradient at 0
 FLAT = 1e-3  # of a layer's mean energy: what a flat picture's Gram matrix is divided by at least
 
 
@@ -34,9 +37,10 @@ class Distillation(pl.LightningModule):
         painters: Where half of them come from, once there is a student.
         optimizer: Called with the student's parameters.
         scheduler: Called with the optimiser, stepped after every step.
-        gram_weight: Of the Gram matrices' errors; that of activations is 1.
+        gram_weight: Of the roots of the Gram matrices' errors; that of activations is 1.
         painters_from: Step from which on painters are asked.
         compiled: Whether passes run through ``torch.compile``.
+        begun: Whether the student is one of `release_net`, which goes on from there.
     """
 
     strict_loading = False  # the teacher is not in checkpoints
@@ -49,9 +53,10 @@ class Distillation(pl.LightningModule):
         painters: Painters,
         optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
         scheduler: Callable[[torch.optim.Optimizer], Any],
-        gram_weight: float = 3,
+        gram_weight: float = 2,
         painters_from: int = 0,
         compiled: bool = False,
+        begun: bool = False,
     ) -> None:
         super().__init__()
         self.net = net.to(memory_format=torch.channels_last)
@@ -60,10 +65,9 @@ class Distillation(pl.LightningModule):
         self.gram_weight, self.painters_from = gram_weight, painters_from
         self._optimizer, self._scheduler = optimizer, scheduler
         self.register_buffer("scales", torch.zeros(len(LAYERS)))  # RMS of the teacher's activations
-        self._fast = self.compare
+        self._begun = begun
         if compiled:
-            self._fast = torch.compile(self.compare, dynamic=False)
-            painters.compile()
+            mixer.compile()
             if isinstance(self.teacher, LossNetwork):
                 self.teacher.compiled = True
 
@@ -82,22 +86,24 @@ class Distillation(pl.LightningModule):
             self.net.train().requires_grad_(True)
             pictures = torch.cat([painted, self.mixer.pictures(photos[half:])])
             pictures = pictures.contiguous(memory_format=torch.channels_last)
+        seldom = self.global_step % EVERY == 0
+        layers = [name for name in LAYERS if seldom or name not in SELDOM]
         with torch.no_grad():
-            wanted = self.teacher(pictures)
-        activations, grams = self._fast(pictures, wanted)
+            wanted = self.teacher(pictures, layers)
+        activations, grams = self.compare(pictures, wanted)
         if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
             for kind, errors in (("activations", activations), ("grams", grams)):
-                terms = zip(LAYERS, errors.detach(), strict=True)
+                terms = zip(layers, errors.detach(), strict=True)
                 self.log_dict({f"{kind}/{name}": term for name, term in terms})
                 self.log(kind, errors.detach().mean(), prog_bar=True, logger=False)
-        weights = [SELDOM_WEIGHT if name in SELDOM else 1 for name in LAYERS]
-        both = activations + self.gram_weight * grams
+        # the root: the shallow layers' errors are a tenth of the deep ones', and seen as well
+        both = activations + self.gram_weight * (grams.clamp_min(0) + TINY).sqrt()
         if not torch.isfinite(both).all():
             raise InputError(
                 f"training stopped at step {self.global_step}: the student's errors are not "
                 "finite; try a lower learning rate (optimizer.lr)"
             )
-        return (both * both.new_tensor(weights)).mean()
+        return both.mean()
 
     def validation_step(self, photos: Tensor, batch_idx: int) -> None:
         self.net.train()  # without prepared weights, which would be those of an earlier step
@@ -113,22 +119,19 @@ class Distillation(pl.LightningModule):
 
         Args:
             pictures: ``(N, 3, H, W)`` RGB in [0, 1].
-            wanted: The teacher's activations of them.
+            wanted: The teacher's activations of them, of all or some of `fst.compact.LAYERS`.
 
         Returns:
             Of activations, over the mean energy of the layer; and of Gram matrices, over the energy
-            of each picture's. One value for each of `fst.compact.LAYERS`.
+            of each picture's. One value for each layer.
         """
-        found = self.net(pictures, LAYERS)
-        activations, grams = [], []
+        found = self.net(pictures, list(wanted))
         with torch.autocast(pictures.device.type, enabled=False):
-            for name, scale in zip(LAYERS, self.scales, strict=True):
-                goal = wanted[name].float() / scale
-                activations.append((found[name].dense().float() - goal).square().mean())
-                gram = _correlations(goal)
-                error = (_gram(found[name]) - gram).square().sum((1, 2))
-                energy = gram.square().sum((1, 2)) + FLAT * gram.shape[1]
-                grams.append((error / energy).mean())
+            pairs = [
+                _errors(each, wanted[name], self.scales[LAYERS.index(name)])
+                for name, each in found.items()
+            ]
+        activations, grams = zip(*pairs, strict=True)
         return torch.stack(activations), torch.stack(grams)
 
     @torch.no_grad()
@@ -136,13 +139,19 @@ class Distillation(pl.LightningModule):
         found = self.teacher(images)
         rms = [found[name].float().square().mean().sqrt() for name in LAYERS]
         self.scales.copy_(torch.stack(rms))
+        if self._begun:
+            _rescale(self.net, 1 / self.scales)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        for weight in self.net.parameters():  # of layers not looked at in this step: none is none
+            if weight.grad is None:
+                weight.grad = torch.zeros_like(weight)
 
     def release_net(self) -> CompactVGG:
         """The student with activations of the teacher's scale, float32, for a file."""
         net = CompactVGG(self.net.widths)
         net.load_state_dict(self.net.state_dict())
-        for scale, name in zip(self.scales, LAYERS, strict=True):
-            net.adapters[name].data.mul_(scale)
+        _rescale(net, self.scales)
         return net
 
     def configure_optimizers(self) -> Any:
@@ -156,13 +165,38 @@ class Distillation(pl.LightningModule):
         checkpoint["state_dict"] = kept
 
 
-def _correlations(features: Tensor) -> Tensor:
-    """`fst.losses.gram_matrix` in float32, for the compiler: autograd's own gradient."""
-    flat = features.float().flatten(2)
-    return flat @ flat.mT / flat.shape[2]
+def _rescale(net: CompactVGG, factors: Tensor) -> None:
+    for factor, name in zip(factors, LAYERS, strict=True):
+        for adapters in net.adapters, net.styles:
+            if name in adapters:
+                adapters[name].data.mul_(factor)
 
 
-def _gram(adapted: Adapted) -> Tensor:
-    """`Adapted.gram`, likewise."""
-    narrow = _correlations(adapted.features)[:, None]
-    return (adapted.weight @ narrow @ adapted.weight.mT).mean(1)
+def _errors(found: Adapted, wanted: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Of a layer's activations and Gram matrices, without the wide activations themselves.
+
+    Their squared distance to the teacher's is a function of small matrices: how the narrow features
+    are correlated with each other and with the teacher's activations.
+    """
+    with torch.no_grad():
+        goal_gram = gram_matrix(wanted) / scale.square()
+        goal_energy = torch.linalg.vector_norm(goal_gram, dim=(1, 2)).square()
+    (phases, channels, _), (height, width) = found.weight.shape, found.features.shape[2:]
+    narrow = found.features.permute(0, 2, 3, 1).flatten(1, 2)  # (N, h w, c)
+    narrow_gram = narrow.mT.float() @ narrow.float() / narrow.shape[1]
+    goal, side = wanted.permute(0, 2, 3, 1), math.isqrt(phases)
+    goal = goal[:, : side * height, : side * width]
+    goal = goal.unflatten(2, (width, side)).unflatten(1, (height, side)).transpose(2, 3)
+    goal = goal.flatten(3, 5).flatten(0, 2).to(narrow.dtype)  # (N h w, phases C)
+    cross = (goal.mT @ narrow.flatten(0, 1)).float() / (scale * len(goal))
+    weight = found.weight.flatten(0, 1)  # (phases C, c)
+    own = (weight @ narrow_gram.mean(0) * weight).sum() / phases
+    energy = goal_gram.diagonal(dim1=1, dim2=2).sum(1).mean()
+    error = (own - 2 * (cross * weight).sum() / phases + energy) / channels
+    # |mean_p S_p G S_p^T - goal|^2, S_p the style map of phase p
+    style = found.style
+    pairs = narrow_gram[:, None, None] @ (style.mT[:, None] @ style)  # G S_p^T S_q
+    own = (pairs * pairs.transpose(1, 2).mT).sum((1, 2, 3, 4)) / phases**2
+    both = (style @ narrow_gram[:, None]) * (goal_gram[:, None] @ style)
+    distance = own - 2 * both.sum((1, 2, 3)) / phases + goal_energy
+    return error, (distance / (goal_energy + FLAT * channels)).mean()

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from fst.losses import PerceptualLoss
 from fst.networks import build_network
 
+WIDTH = 16  # channels of the style networks, as of most shipped ones
 RATE = 2e-3  # of a painter's Adam
 LIVES = 200, 800  # steps of a painter
 WEIGHTS = 4, 20  # its style weight
@@ -37,16 +38,27 @@ class Mixer:
     """Makes the pictures of a step from photos.
 
     Args:
-        nets: Style networks, ``(N, 3, H, W)`` RGB in [0, 1] to the same.
+        nets: Style networks of `WIDTH`, ``(N, 3, H, W)`` RGB in [0, 1] to the same.
         paintings: ``(3, H, W)`` each, RGB in [0, 1].
     """
 
     def __init__(self, nets: Sequence[nn.Module], paintings: Sequence[Tensor]) -> None:
-        self.nets, self.paintings = list(nets), list(paintings)
+        self.weights = [{k: v.detach() for k, v in net.named_parameters()} for net in nets]
+        self.paintings = list(paintings)
+        net = build_network("transformer", width=WIDTH)
+        # of one shape, that of the nets, so that it can be compiled once
+        self.apply = lambda weights, photos: functional_call(net, weights, (photos,))
+
+    def compile(self) -> None:
+        self.apply = torch.compile(self.apply, dynamic=False)
 
     def to(self, device: torch.device) -> None:
-        self.nets = [net.to(device) for net in self.nets]
+        self.weights = [{k: v.to(device) for k, v in each.items()} for each in self.weights]
         self.paintings = [painting.to(device) for painting in self.paintings]
+
+    def net(self) -> dict[str, Tensor]:
+        """The weights of one of the nets."""
+        return self.weights[randint(len(self.weights))]
 
     def painting(self, size: int) -> Tensor:
         """A random part of a random painting, ``(1, 3, size, size)``."""
@@ -62,9 +74,8 @@ class Mixer:
         other colours, less contrast, blur, noise. ``(N, 3, H, W)`` RGB in [0, 1]; so is the answer.
         """
         count, size = len(photos), photos.shape[-1]
-        net = self.nets[randint(len(self.nets))]
         strength = chance(0.7, photos) * (1.5 * random(photos)).clamp_max(1)
-        found = photos + strength * (net(photos).float() - photos)
+        found = photos + strength * (self.apply(self.net(), photos).float() - photos)
         for k in range(count):
             if torch.rand(()) < 0.15:
                 found[k] = self.painting(size)[0]
@@ -92,21 +103,13 @@ class Painters:
     hundred steps each begins again, with another painting, from the weights of a trained network.
 
     Args:
-        nets: Networks of width 16 to begin with.
-        mixer: Where their paintings are from.
+        mixer: Where their paintings are from, and the networks that they begin as.
         student: ``student(images, layers)`` gives activations as loss networks do.
     """
 
-    def __init__(
-        self, nets: Sequence[nn.Module], mixer: Mixer, student: Callable[..., Mapping]
-    ) -> None:
-        self.nets, self.mixer, self.extractor = list(nets), mixer, _View(student)
-        net = build_network("transformer", width=16)  # its shape; painters have the weights
-        self.apply = lambda weights, photos: functional_call(net, weights, (photos,))
+    def __init__(self, mixer: Mixer, student: Callable[..., Mapping]) -> None:
+        self.mixer, self.extractor = mixer, _View(student)
         self.painters: list[_Painter] = []
-
-    def compile(self) -> None:
-        self.apply = torch.compile(self.apply, dynamic=False)
 
     def paint(self, photos: Tensor) -> Tensor:
         """``(N, 3, H, W)`` photos in [0, 1] as one of the painters has them; it learns a step."""
@@ -115,7 +118,7 @@ class Painters:
         k = randint(len(self.painters))
         if self.painters[k].left <= 0:
             self.painters[k] = self._begin(photos)
-        painted = self.painters[k].paint(self.apply, photos)
+        painted = self.painters[k].paint(self.mixer.apply, photos)
         if not torch.isfinite(painted).all():  # it went too far: another takes its place
             self.painters[k].left = 0
             return photos
@@ -125,9 +128,7 @@ class Painters:
         painting = self.mixer.painting(2 * photos.shape[-1])
         if torch.rand(()) < 0.3:  # there are few paintings
             painting = F.interpolate(photos[:1], painting.shape[2:], mode="bilinear")
-        weights = self.nets[randint(len(self.nets))].named_parameters()
-        there = {name: each.detach().to(photos.device) for name, each in weights}
-        return _Painter(there, worn(painting), self.extractor)
+        return _Painter(self.mixer.net(), worn(painting), self.extractor)
 
 
 class _Painter:

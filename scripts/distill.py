@@ -10,6 +10,7 @@ import datetime
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import hydra
 import pytorch_lightning as pl
@@ -30,18 +31,17 @@ from torch import nn
 
 from fst import __version__
 from fst.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint, shipped_styles
-from fst.compact import LAYERS, NAME
+from fst.compact import LAYERS, NAME, load_compact
 from fst.data import load_painting
 from fst.distillation import Distillation
 from fst.errors import InputError, check_whole
 from fst.files import check_folder, make_folder
 from fst.images import find_images, to_tensor
-from fst.mixing import Mixer, Painters
+from fst.mixing import WIDTH, Mixer, Painters
 from fst.safety import AtomicCheckpointIO
 
 PAINTING = 640  # px, shorter side
 IMAGINED = 360  # px, of pictures painted by rule; tides is none of them
-PAINTER_WIDTH = 16  # channels, as of most shipped styles
 
 
 def distill(cfg: DictConfig) -> Path:
@@ -55,21 +55,26 @@ def distill(cfg: DictConfig) -> Path:
     photos = instantiate(cfg.data)
     photos.setup()
     paintings, nets = find_styles(cfg)
-    narrow = [net for net, width in nets if width == PAINTER_WIDTH]
     teacher = instantiate(cfg.teacher)(list(LAYERS))
-    student = instantiate(cfg.network)
+    if cfg.start:
+        student, start = load_compact(Path(str(cfg.start)).expanduser())
+        student.requires_grad_(True)
+        cfg.network.widths = list(student.widths)
+    else:
+        student, start = instantiate(cfg.network), None
     paintings += [to_tensor(imagine(IMAGINED, 100 + k)) for k in range(cfg.imagined)]
-    mixer = Mixer([net for net, _ in nets], paintings)
+    mixer = Mixer(nets, paintings)
     module = Distillation(
         student,
         teacher,
         mixer,
-        Painters(narrow, mixer, student),
+        Painters(mixer, student),
         instantiate(cfg.optimizer),
         instantiate(cfg.scheduler),
         cfg.gram_weight,
         cfg.painters_from,
         resolve_compile(cfg.compile, cfg.trainer.max_steps),
+        start is not None,
     )
     settings = OmegaConf.to_container(cfg.trainer)
     del settings["profile"]
@@ -92,12 +97,12 @@ def distill(cfg: DictConfig) -> Path:
         if "held_out/grams" not in trainer.callback_metrics:  # the last steps were no interval
             trainer.validate(module, photos, verbose=False)
     path = run / f"{NAME}.safetensors"
-    save_checkpoint(path, module.release_net(), describe(cfg, module))
+    save_checkpoint(path, module.release_net(), describe(cfg, module, start))
     return path
 
 
-def find_styles(cfg: DictConfig) -> tuple[list[torch.Tensor], list[tuple[nn.Module, int]]]:
-    """The paintings that the student may see, and the shipped networks of them by width."""
+def find_styles(cfg: DictConfig) -> tuple[list[torch.Tensor], list[nn.Module]]:
+    """The paintings that the student may see, and the shipped networks of them."""
     folder = Path(str(cfg.paths.paintings)).expanduser()
     files = [path for path in find_images(folder) if path.stem not in cfg.held_out]
     if not files:
@@ -107,15 +112,18 @@ def find_styles(cfg: DictConfig) -> tuple[list[torch.Tensor], list[tuple[nn.Modu
     nets = []
     for name in sorted({path.stem for path in files} & set(shipped_styles())):
         net, card = load_checkpoint(find_checkpoint(name))
-        width = card["network"]["arguments"]["width"]
-        nets.append((net.to(memory_format=torch.channels_last), width))
-    if not any(width == PAINTER_WIDTH for _, width in nets):
+        if card["network"]["arguments"]["width"] == WIDTH:
+            nets.append(net.to(memory_format=torch.channels_last))
+    if not nets:
         raise InputError(f"{folder}: expected a painting of a shipped style, found none")
     return [load_painting(path, PAINTING) for path in files], nets
 
 
-def describe(cfg: DictConfig, module: Distillation) -> dict[str, object]:
+def describe(
+    cfg: DictConfig, module: Distillation, start: dict[str, Any] | None
+) -> dict[str, object]:
     """What the file says of itself, without any path of this machine."""
+    before = start["training"] if start else None
     teacher = named(OmegaConf.to_container(cfg.teacher))
     teacher["weights"] = Path(teacher["weights"]).name
     found = module.trainer.callback_metrics
@@ -134,6 +142,7 @@ def describe(cfg: DictConfig, module: Distillation) -> dict[str, object]:
             "imagined_paintings": cfg.imagined,
             "optimizer": named(OmegaConf.to_container(cfg.optimizer)),
             "held_out_errors": held_out,
+            "before": before,
         },
         "versions": {"fst": __version__, "torch": torch.__version__},
         "date": datetime.date.today().isoformat(),

@@ -124,6 +124,20 @@ def test_every_loss_preset_works_with_it(preset, file):
     assert picture.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("preset", ["relative", "johnson2016"])
+def test_fewer_channels_give_the_same_losses(preset, file):
+    short, wide = loss_of(preset, file), loss_of(preset, file)
+    wide.extractor.net = load_compact(file)[0]
+    painting, picture, photo = torch.rand(3, 1, 3, 64, 80)
+    for loss in short, wide:
+        loss.set_style(painting)
+    deepest = list(short.grams)[-1]
+    assert len(short.grams[deepest][0]) < len(wide.grams[deepest][0])
+    terms = wide(picture, photo)
+    for name, term in short(picture, photo).items():
+        torch.testing.assert_close(term, terms[name], rtol=1e-3, atol=1e-9, msg=name)
+
+
 def test_rank_correlation():
     falling = torch.tensor([3.0, 2.0, 1.0, -5.0])
     assert rank_correlation(torch.arange(4.0), falling) == pytest.approx(-1)
