@@ -231,15 +231,18 @@ LOSSES = {"compact": [COMPACT], "vgg19": [f"loss.extractor.weights={VGG}"]}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("judge", ["compact", pytest.param("vgg19", marks=needs_shared)])
-def test_sixty_steps_lower_the_losses_of_held_out_pictures(judge, tmp_path):
+@pytest.mark.parametrize(
+    ("judge", "style", "total"),  # least seen of three seeds, in float32 and bf16: 3.7, 2.4
+    [("compact", 2.5, 1.8), pytest.param("vgg19", 1.5, 1.25, marks=needs_shared)],  # 2.1, 1.6
+)
+def test_a_hundred_steps_lower_the_losses_of_held_out_pictures(judge, style, total, tmp_path):
     """Trained with the compact loss network from random weights; in VGG-19's own space, too."""
     photos = make_photo_folder(tmp_path / "photos")
     result = run_inline(
         "train", "style=tides", "experiment=smoke", COMPACT, f"data.root={photos}",
         f"paths.outputs={tmp_path}/out", "network.width=8", "style.size=128",
-        "trainer.max_steps=60",
-        f"style.image={ROOT}/paintings/tides.jpg", "trainer.val_check_interval=60",
+        "trainer.max_steps=100",
+        f"style.image={ROOT}/paintings/tides.jpg", "trainer.val_check_interval=100",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     trained, _ = load_checkpoint(next((tmp_path / "out").rglob("tides.safetensors")))
@@ -251,8 +254,8 @@ def test_sixty_steps_lower_the_losses_of_held_out_pictures(judge, tmp_path):
     pictures = torch.stack([to_tensor(make_picture(96, 96, seed)) for seed in range(50, 54)])
     with torch.no_grad():
         before, after = (loss(net(pictures), pictures) for net in (untrained, trained))
-    assert after["style"] < before["style"] / 2
-    assert after["total"] < before["total"] / 1.5
+    assert after["style"] < before["style"] / style
+    assert after["total"] < before["total"] / total
 
 
 @needs_shared
