@@ -27,6 +27,7 @@ from fst.losses import gram_matrix
 
 NAME = "compact_vgg19"
 CHANNELS = {1: 64, 2: 128, 3: 256, 4: 512, 5: 512}  # VGG's, by block
+GRID = 2  # px: a picture that moves by less is another one to the network
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB in [0, 1]
 TRUNK = {  # which convolution of the trunk each layer is predicted from
     "relu1_1": 0, "relu1_2": 1, "relu2_1": 2, "relu2_2": 2, "relu3_1": 4, "relu3_3": 5,
@@ -155,6 +156,9 @@ class CompactFeatures(nn.Module):
         layers: Names as of `fst.vgg.VGGFeatures`; those there are in `LAYERS`.
         weights: A file of scripts/distill.py; None is the one that ships with the package.
 
+    Attributes:
+        grid: How training should move pictures, see `fst.losses.moved`.
+
     Raises:
         InputError: An unknown layer, or a file that cannot be had or used.
     """
@@ -171,6 +175,7 @@ class CompactFeatures(nn.Module):
             raise InputError("layers of the compact loss network: expected at least one")
         self.layers = tuple(name for name in LAYERS if name in layers)
         shipped = shipped_folder() / "loss_networks" / f"{NAME}.safetensors"
+        self.grid = GRID
         self.net, self.card = load_compact(Path(weights or shipped).expanduser())
         self.net.shorten()
 

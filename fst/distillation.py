@@ -23,6 +23,8 @@ from fst.mixing import Mixer, Painters
 
 SELDOM = {"relu1_2", "relu2_2", "relu3_3", "relu4_3"}  # layers of one preset only
 EVERY = 5  # steps in one of which these are looked at
+DEEP = "relu5_1"  # the layer whose Gram matrices are hardest to learn,
+DEEP_WEIGHT = 2  # and half of what a style trained with the student lacks: more than the others
 TINY = 1e-6  # of a Gram matrix's error: a root has no gradient at 0
 FLAT = 1e-3  # of a layer's mean energy: what a flat picture's Gram matrix is divided by at least
 
@@ -97,7 +99,9 @@ class Distillation(pl.LightningModule):
                 self.log_dict({f"{kind}/{name}": term for name, term in terms})
                 self.log(kind, errors.detach().mean(), prog_bar=True, logger=False)
         # the root: the shallow layers' errors are a tenth of the deep ones', and seen as well
-        both = activations + self.gram_weight * (grams.clamp_min(0) + TINY).sqrt()
+        roots = (grams.clamp_min(0) + TINY).sqrt()
+        weights = [self.gram_weight * (DEEP_WEIGHT if name == DEEP else 1) for name in layers]
+        both = activations + roots.new_tensor(weights) * roots
         if not torch.isfinite(both).all():
             raise InputError(
                 f"training stopped at step {self.global_step}: the student's errors are not "

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from fst.errors import InputError
 from fst.fused import LossNetwork
+from fst.losses import moved
 from fst.networks import STRIDE
 
 GRID = 50  # times: a grid is seen where other differences are not
@@ -90,7 +91,8 @@ class StyleModule(pl.LightningModule):
     def _compare(self, photos: Tensor, number: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The network's answer to a batch, and every term of it."""
         stylized = self(photos)
-        terms = self.loss(stylized, photos)
+        grid = getattr(self.loss, "grid", 1) if torch.is_grad_enabled() else 1
+        terms = self.loss(*moved(number, grid, stylized, photos))
         if self.shift_weight:
             terms["shift"] = self.shift_error(photos, stylized, number)
             terms["total"] = terms["total"] + self.shift_weight * terms["shift"]

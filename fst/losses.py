@@ -179,6 +179,16 @@ def total_variation(images: Tensor) -> Tensor:
     return across + down
 
 
+def moved(number: int, grid: int, *images: Tensor) -> tuple[Tensor, ...]:
+    """The same part of ``(N, C, H, W)`` images, less up to ``grid`` - 1 first rows and columns.
+
+    For loss networks to which a picture that moves by less than ``grid`` pixels is another one:
+    with numbers one after the other they see all.
+    """
+    down, right = divmod(number % grid**2, grid)
+    return tuple(each[..., down:, right:] for each in images)
+
+
 class PerceptualLoss(nn.Module):
     """How far a picture is from a photo in content and from the painting in style.
 
@@ -191,6 +201,9 @@ class PerceptualLoss(nn.Module):
         style_weight: Weight of the style term in the total.
         tv_weight: Weight of the total variation in the total.
         normalization: ``relative`` or ``johnson2016`` (module docstring).
+
+    Attributes:
+        grid: How training should move pictures, see `moved`.
     """
 
     def __init__(
@@ -213,6 +226,7 @@ class PerceptualLoss(nn.Module):
         self.weights = {"content": content_weight, "style": style_weight, "tv": tv_weight}
         self.normalization = normalization
         self.extractor = extractor([*self.style, *self.content])
+        self.grid = getattr(self.extractor, "grid", 1)
         self.grams = nn.ParameterDict()
 
     def set_style(self, painting: Tensor) -> None:

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from fst.losses import PerceptualLoss
+from fst.compact import GRID
+from fst.losses import PerceptualLoss, moved
 from fst.networks import build_network
 
 WIDTH = 16  # channels of the style networks, as of most shipped ones
@@ -150,7 +151,8 @@ class _Painter:
         self.left -= 1
         painted = apply(self.weights, photos).float()
         weights = list(self.weights.values())
-        gradients = torch.autograd.grad(self.loss(painted, photos)["total"], weights)
+        loss = self.loss(*moved(self.left, GRID, painted, photos))["total"]
+        gradients = torch.autograd.grad(loss, weights)
         for weight, gradient in zip(weights, gradients, strict=True):
             weight.grad = gradient
         nn.utils.clip_grad_norm_(weights, 1)

@@ -56,6 +56,28 @@ def test_every_term_and_the_output_are_logged():
     assert {"optimizer/gradient_norm", "optimizer/learning_rate"} <= logged
 
 
+def test_pictures_move_before_a_loss_network_that_has_a_grid():
+    module = make_module()
+    module.loss.grid = 2
+    corners = []
+    photos = torch.arange(32.0 * 32).view(1, 1, 32, 32).expand(2, 3, 32, 32) / 1024
+
+    def see(images, layers, look=module.loss.extractor.forward):
+        corners.append((images.shape[2:], images[0, 0, -1, -1].item()))
+        return look(images, layers)
+
+    module.loss.extractor.forward = see
+    module.net = nn.Identity()
+    for number in range(4):
+        module._compare(photos, number)
+    assert {tuple(shape) for shape, _ in corners} == {(32, 32), (32, 31), (31, 32), (31, 31)}
+    assert len({corner for _, corner in corners}) == 1  # the first rows and columns are left out
+    corners.clear()
+    with torch.no_grad():
+        module._compare(photos, 3)
+    assert {tuple(shape) for shape, _ in corners} == {(32, 32)}
+
+
 class Grid(nn.Module):
     """Leaves pictures as they are but for a grid of 4 px that does not move with them."""
 
