@@ -40,6 +40,7 @@ from fst.images import find_images, to_tensor
 from fst.mixing import WIDTH, Mixer, Painters
 from fst.safety import AtomicCheckpointIO
 
+LIMITS = "predicts VGG-19 on photos and painted pictures of 64 px and more; relu5_1 least"
 PAINTING = 640  # px, shorter side
 IMAGINED = 360  # px, of pictures painted by rule; tides is none of them
 
@@ -144,6 +145,7 @@ def describe(
             "held_out_errors": held_out,
             "before": before,
         },
+        "limits": LIMITS,
         "versions": {"fst": __version__, "torch": torch.__version__},
         "date": datetime.date.today().isoformat(),
         "licence": "MIT, as fst",

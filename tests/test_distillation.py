@@ -148,6 +148,7 @@ def test_the_script_writes_a_file_that_says_what_it_is_and_goes_on(arguments, tm
     file = result.stdout.split()[-1]
     _, card = load_compact(Path(file))
     assert card["training"]["steps"] == 4
+    assert "relu5_1" in card["limits"]
     assert 0 < card["training"]["held_out_errors"]["grams"] < 10
     assert card["teacher"]["weights"] == "vgg.pth"
     assert str(tmp_path) not in str(card)
