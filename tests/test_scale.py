@@ -12,7 +12,11 @@ from test_end_to_end import arguments, only_run
 
 from fst.checkpoint import load_checkpoint
 
+# Gradient descent: other optimisers divide by the size of a gradient, and so make hundredths of
+# rounding errors in six steps
 EXACT = ["trainer.precision=32-true", "trainer.accelerator=cpu", "shift_weight=0"]
+EXACT += ["optimizer=adam", "optimizer._target_=torch.optim.SGD", "+optimizer.momentum=0.9"]
+EXACT += ["optimizer.lr=0.1"]
 STEPS = ["trainer.max_steps=6", "trainer.val_check_interval=3", "trainer.log_every_n_steps=3"]
 TWO = ["trainer.devices=2", "trainer.strategy=ddp", "data.batch_size=1"]
 
@@ -46,7 +50,7 @@ def alone(tmp_path_factory):
 def test_two_processes_train_as_one_with_twice_the_batch(alone, tmp_path):
     pictures, expected, chance = alone
     found = trained(*pictures, tmp_path / "two", *TWO)
-    assert distance(found, expected) < min(0.003, chance / 5)
+    assert distance(found, expected) < min(1e-4, chance / 100)  # 6e-6 and 0.29 were seen
 
 
 def free_port() -> int:
@@ -86,7 +90,7 @@ def test_launchers_of_clusters_start_one_training(launcher, alone, tmp_path):
         envs = [common | slurm | rank for rank in ranks]
         finish(*(subprocess.Popen(command, env=env, **options) for env in envs))
     found = load_checkpoint(only_run(tmp_path / "two") / "mine.safetensors")[1]["metrics"]
-    assert distance(found, expected) < min(0.003, chance / 5)
+    assert distance(found, expected) < min(1e-4, chance / 100)  # 6e-6 and 0.29 were seen
 
 
 @pytest.mark.slow
@@ -99,7 +103,7 @@ def test_one_process_goes_on_with_what_two_began(alone, tmp_path):
     assert torch.load(middle, weights_only=True)["global_step"] == 4
     more = "data.batch_size=2", f"ckpt_path={middle}"
     found = trained(*pictures, tmp_path / "two", *more)
-    assert distance(found, expected) < min(0.003, chance / 5)
+    assert distance(found, expected) < min(1e-4, chance / 100)  # 6e-6 and 0.29 were seen
 
 
 @pytest.mark.slow
@@ -107,4 +111,4 @@ def test_accumulated_batches_train_as_one(alone, tmp_path):
     pictures, expected, chance = alone
     more = "data.batch_size=1", "trainer.accumulate_grad_batches=2"
     found = trained(*pictures, tmp_path / "two", *more)
-    assert distance(found, expected) < min(0.003, chance / 5)
+    assert distance(found, expected) < min(1e-4, chance / 100)  # 6e-6 and 0.29 were seen
