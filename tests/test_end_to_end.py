@@ -230,22 +230,28 @@ def test_a_compiled_run_has_the_same_losses(precision, tolerance, photo_folder, 
 LOSSES = {"compact": [COMPACT], "vgg19": [f"loss.extractor.weights={VGG}"]}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("judge", "style", "total"),
-    [("compact", 1.5, 1.25), pytest.param("vgg19", 1.5, 1.25, marks=needs_shared)],
-)
-def test_a_hundred_steps_lower_the_losses_of_held_out_pictures(judge, style, total, tmp_path):
-    """Trained with the compact loss network from random weights; in VGG-19's own space, too."""
-    photos = make_photo_folder(tmp_path / "photos")
+@pytest.fixture(scope="module")
+def compact_net(tmp_path_factory):
+    """A network trained with the compact loss network, from random weights."""
+    root = tmp_path_factory.mktemp("compact")
+    photos = make_photo_folder(root / "photos")
     result = run_inline(
         "train", "style=tides", "experiment=smoke", COMPACT, f"data.root={photos}",
-        f"paths.outputs={tmp_path}/out", "network.width=8", "style.size=128",
-        "trainer.max_steps=100",
-        f"style.image={ROOT}/paintings/tides.jpg", "trainer.val_check_interval=100",
+        f"paths.outputs={root}/out", "network.width=8", "style.size=128",
+        "trainer.max_steps=150",
+        f"style.image={ROOT}/paintings/tides.jpg", "trainer.val_check_interval=150",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    trained, _ = load_checkpoint(next((tmp_path / "out").rglob("tides.safetensors")))
+    return load_checkpoint(next((root / "out").rglob("tides.safetensors")))[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("judge", "style", "total"),  # least seen of two seeds, in float32 and bf16: 4.1 and 2.7,
+    [("compact", 3, 2), pytest.param("vgg19", 2, 1.5, marks=needs_shared)],  # 2.4 and 1.8
+)
+def test_training_lowers_the_losses_of_held_out_pictures(judge, style, total, compact_net):
+    """In the compact network's own space, and in VGG-19's."""
     torch.manual_seed(0)
     untrained = build_network("transformer", width=8)
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
@@ -253,7 +259,7 @@ def test_a_hundred_steps_lower_the_losses_of_held_out_pictures(judge, style, tot
     loss.set_style(load_painting(ROOT / "paintings/tides.jpg", 128)[None])
     pictures = torch.stack([to_tensor(make_picture(96, 96, seed)) for seed in range(50, 54)])
     with torch.no_grad():
-        before, after = (loss(net(pictures), pictures) for net in (untrained, trained))
+        before, after = (loss(net(pictures), pictures) for net in (untrained, compact_net))
     assert after["style"] < before["style"] / style
     assert after["total"] < before["total"] / total
 
