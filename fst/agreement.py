@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from fst.losses import PerceptualLoss
+from fst.compact import STYLED, CompactVGG
+from fst.losses import PerceptualLoss, gram_matrix
 
 STRENGTHS = (0.1, 0.25, 0.5, 0.75, 1.0)  # of the style network's answer over the photo
 
@@ -50,6 +51,34 @@ def agreement(
         found[name] = rank_correlation(*both)
         found[f"ratio_{name}"] = (both[0] / both[1]).median().item()
     return found | {name: sum(each) / len(each) for name, each in cosines.items()}
+
+
+@torch.no_grad()
+def style_errors(
+    student: CompactVGG, teacher: nn.Module, pictures: Tensor, painting: Tensor
+) -> dict[str, float]:
+    """How wrong the student is about what pictures lack of a painting's style.
+
+    Args:
+        student: With all of VGG's channels.
+        teacher: ``teacher(images, layers)`` gives VGG-19's activations by name.
+        pictures: ``(N, 3, H, W)`` RGB in [0, 1], in the style of the painting.
+        painting: ``(1, 3, H, W)`` RGB in [0, 1].
+
+    Returns:
+        By layer the squared error of the Gram matrices' distance to the painting's, over the energy
+        of the painting's: comparable with `fst.losses.style_distance`, of which it is the error.
+    """
+    found: dict[str, list[Tensor]] = {name: [] for name in STYLED}
+    ours, theirs = student(painting, STYLED), teacher(painting, STYLED)
+    for picture in pictures.split(1):
+        mine, true = student(picture, STYLED), teacher(picture, STYLED)
+        for name, errors in found.items():
+            goal = gram_matrix(theirs[name])
+            lacks = gram_matrix(true[name]) - goal
+            error = mine[name].gram() - ours[name].gram() - lacks
+            errors.append(error.square().sum() / goal.square().sum())
+    return {name: torch.stack(errors).mean().item() for name, errors in found.items()}
 
 
 def rank_correlation(first: Tensor, second: Tensor) -> float:

@@ -1,5 +1,6 @@
 """Where the compact loss network's training has its pictures from."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -12,6 +13,7 @@ from fst.losses import PerceptualLoss, moved
 from fst.networks import build_network
 
 WIDTH = 16  # channels of the style networks, as of most shipped ones
+NORMS = 0.25  # of the logarithms of the factors by which a net's instance norms differ
 RATE = 2e-3  # of a painter's Adam
 LIVES = 200, 800  # steps of a painter
 WEIGHTS = 4, 20  # its style weight
@@ -33,6 +35,12 @@ def random(pictures: Tensor, channels: int = 1) -> Tensor:
 
 def randint(end: int) -> int:
     return int(torch.randint(end, ()))
+
+
+def part(pictures: Tensor, side: int) -> Tensor:
+    """A random square of ``(N, C, H, W)`` pictures."""
+    top, left = (randint(length - side + 1) for length in pictures.shape[2:])
+    return pictures[..., top : top + side, left : left + side]
 
 
 class Mixer:
@@ -58,16 +66,39 @@ class Mixer:
         self.paintings = [painting.to(device) for painting in self.paintings]
 
     def net(self) -> dict[str, Tensor]:
-        """The weights of one of the nets."""
-        return self.weights[randint(len(self.weights))]
+        """The weights of a net between two of the nets, its instance norms a little at random.
+
+        Most of the nets began as one another, so what lies between them is a style, too.
+        """
+        first, second = (self.weights[randint(len(self.weights))] for _ in range(2))
+        share = max(0, 1.5 * torch.rand(()).item() - 0.5)
+        found = {name: each.lerp(second[name], share) for name, each in first.items()}
+        if torch.rand(()) < 0.5:
+            for name, each in found.items():
+                if each.dim() == 1:
+                    found[name] = each * torch.exp(NORMS * torch.randn_like(each))
+        return found
 
     def painting(self, size: int) -> Tensor:
-        """A random part of a random painting, ``(1, 3, size, size)``."""
+        """A part of a painting, of two one over the other now and then, ``(1, 3, size, size)``."""
+        found = self._painting(size)
+        if torch.rand(()) < 0.3:
+            found = found.lerp(self._painting(size), 0.3 + 0.4 * torch.rand(()).item())
+        return found
+
+    def _painting(self, size: int) -> Tensor:
         painting = self.paintings[randint(len(self.paintings))]
-        side = min(*painting.shape[1:], int(size * (1 + 2 * torch.rand(()).item())))
-        top, left = (randint(length - side + 1) for length in painting.shape[1:])
-        part = painting[None, :, top : top + side, left : left + side]
-        return F.interpolate(part, (size, size), mode="bilinear", antialias=True).clamp(0, 1)
+        side = min(*painting.shape[1:], int(size * (0.7 + 2.3 * torch.rand(()).item())))
+        found = part(painting[None], side)
+        if randint(2):
+            found = found.flip(3)
+        found = found.rot90(randint(4), (2, 3))
+        return F.interpolate(found, (size, size), mode="bilinear", antialias=True).clamp(0, 1)
+
+    @torch.no_grad()
+    def styled(self, photos: Tensor) -> Tensor:
+        """Photos as some net has them; both ``(N, 3, H, W)`` RGB in [0, 1]."""
+        return self.apply(self.net(), photos).float().clamp(0, 1)
 
     @torch.no_grad()
     def pictures(self, photos: Tensor) -> Tensor:
@@ -75,25 +106,42 @@ class Mixer:
         other colours, less contrast, blur, noise. ``(N, 3, H, W)`` RGB in [0, 1]; so is the answer.
         """
         count, size = len(photos), photos.shape[-1]
-        strength = chance(0.7, photos) * (1.5 * random(photos)).clamp_max(1)
-        found = photos + strength * (self.apply(self.net(), photos).float() - photos)
+        strength = chance(0.85, photos) * (1.5 * random(photos)).clamp_max(1)
+        found = photos + strength * (self.styled(photos) - photos)
         for k in range(count):
-            if torch.rand(()) < 0.15:
+            if torch.rand(()) < 0.2:
                 found[k] = self.painting(size)[0]
+            elif torch.rand(()) < 0.3:  # broader strokes
+                near = part(found[k : k + 1], int(size * (0.5 + 0.5 * torch.rand(()).item())))
+                found[k] = F.interpolate(near, (size, size), mode="bilinear")[0]
         return worn(found).contiguous(memory_format=torch.channels_last)
+
+
+def turned(pictures: Tensor) -> Tensor:
+    """``(N, 3, H, W)`` pictures in [0, 1] of other hues and saturations; some are negatives."""
+    angle = 2 * math.pi * torch.rand(len(pictures), device=pictures.device)
+    grey = torch.full((3, 3), 1 / 3, device=pictures.device)
+    across = pictures.new_tensor([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
+    colour = torch.eye(3, device=pictures.device) - grey
+    angle, strength = angle[:, None, None], 1.5 * random(pictures)[..., 0]
+    turn = grey + strength * (angle.cos() * colour + angle.sin() * across)  # Rodrigues
+    with torch.autocast(pictures.device.type, enabled=False):
+        found = torch.einsum("nij,njhw->nihw", turn, pictures)
+    return torch.lerp(found, 1 - found, chance(0.15, pictures))
 
 
 def worn(pictures: Tensor) -> Tensor:
     """``(N, 3, H, W)`` pictures in [0, 1] in other colours and contrasts, some blurred or noisy."""
+    pictures = torch.lerp(pictures, turned(pictures), chance(0.4, pictures))
     mean = pictures.mean((2, 3), keepdim=True)
     cast = chance(0.5, pictures)
     gain = 1 + 0.6 * cast * (random(pictures, 3) - 0.5)
-    gain = gain * (1 - chance(0.15, pictures) * random(pictures))
+    gain = gain * (1 - chance(0.1, pictures) * random(pictures))
     found = (pictures - mean) * gain + mean + 0.3 * cast * (random(pictures, 3) - 0.5)
     coarse = F.avg_pool2d(found, 2 + randint(5), ceil_mode=True)
     coarse = F.interpolate(coarse, pictures.shape[2:], mode="bilinear")
-    found = torch.lerp(found, coarse, chance(0.2, pictures))
-    noise = 0.4 * chance(0.3, pictures) * random(pictures) ** 2
+    found = torch.lerp(found, coarse, chance(0.12, pictures))
+    noise = 0.4 * chance(0.2, pictures) * random(pictures) ** 2
     return (found + noise * torch.randn_like(found)).clamp(0, 1)
 
 
@@ -126,9 +174,11 @@ class Painters:
         return painted
 
     def _begin(self, photos: Tensor) -> "_Painter":
-        painting = self.mixer.painting(2 * photos.shape[-1])
-        if torch.rand(()) < 0.3:  # there are few paintings
+        painting, kind = self.mixer.painting(2 * photos.shape[-1]), torch.rand(())
+        if kind < 0.5:  # there are few paintings
             painting = F.interpolate(photos[:1], painting.shape[2:], mode="bilinear")
+        if kind < 0.3:
+            painting = self.mixer.styled(painting)
         return _Painter(self.mixer.net(), worn(painting), self.extractor)
 
 

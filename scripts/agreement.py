@@ -16,7 +16,7 @@ from composing import config_errors, run_alone
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from fst.agreement import agreement
+from fst.agreement import agreement, style_errors
 from fst.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
 from fst.compact import load_compact
 from fst.data import HeldOutPhotos, load_painting
@@ -30,6 +30,11 @@ def measure(cfg: DictConfig) -> dict[str, dict[str, float]]:
     """The figures of every style, by name."""
     check_whole("count", cfg.count, 1)
     check_whole("size", cfg.size, 64)
+    if cfg.update_card and cfg.styles:
+        raise InputError(
+            "update_card: expected styles=null, what the file's training has not seen; found "
+            f"styles={list(cfg.styles)}"
+        )
     file = Path(str(cfg.weights)).expanduser()
     net, card = load_compact(file)
     loss, teacher = instantiate(cfg.compact), instantiate(cfg.vgg19)
@@ -40,14 +45,18 @@ def measure(cfg: DictConfig) -> dict[str, dict[str, float]]:
     photos = HeldOutPhotos(paths[::step][: cfg.count], cfg.size)
     pictures = [photos[k][0].float() / 255 for k in range(len(photos))]
     found = {}
-    for style in card["training"]["held_out_paintings"]:
-        painting = Path(str(cfg.paths.paintings)).expanduser() / f"{style}.jpg"
+    for style in cfg.styles or card["training"]["held_out_paintings"]:
+        path = Path(str(cfg.paths.paintings)).expanduser() / f"{style}.jpg"
+        painting = load_painting(path, PAINTING)[None]
         for each in loss, teacher:
-            each.set_style(load_painting(painting, PAINTING)[None])
+            each.set_style(painting)
         styled, _ = load_checkpoint(find_checkpoint(style))
-        found[style] = {
-            k: round(v, 4) for k, v in agreement(loss, teacher, styled, pictures).items()
-        }
+        figures = agreement(loss, teacher, styled, pictures)
+        with torch.no_grad():
+            painted = styled(torch.stack(pictures))
+        errors = style_errors(net, teacher.extractor, painted, painting)
+        figures |= {f"error_style_{layer}": error for layer, error in errors.items()}
+        found[style] = {name: round(value, 4) for name, value in figures.items()}
         print(f"{style}: measured", file=sys.stderr)
     if cfg.update_card:
         about = {"photos": len(pictures), "size": cfg.size, "styles": found}

@@ -1,10 +1,10 @@
 import pytest
 import torch
-from conftest import ROOT, SHARED, needs_shared, run_inline
+from conftest import ROOT, SHARED, error_line, needs_shared, run_inline
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from fst.agreement import agreement, rank_correlation
+from fst.agreement import agreement, rank_correlation, style_errors
 from fst.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
 from fst.compact import CHANNELS, LAYERS, NAME, CompactFeatures, CompactVGG, load_compact
 from fst.errors import InputError
@@ -154,6 +154,31 @@ def test_a_loss_agrees_with_itself(file):
     assert found["gradient_style_relu2_1"] == pytest.approx(1, abs=1e-4)
 
 
+def test_errors_of_the_style_are_those_of_the_distance_to_the_painting(net):
+    def teacher(images, layers):
+        return {name: each.dense() for name, each in net(images, layers).items()}
+
+    for name in net.styles:
+        net.styles[name].data = net.adapters[name].data.clone()
+    pictures, painting = torch.rand(3, 3, 64, 64), torch.rand(1, 3, 80, 96)
+    for name, error in style_errors(net, teacher, pictures, painting).items():
+        assert abs(error) < 1e-6, name
+    net.styles["relu3_1"].data *= 2**0.5  # Gram matrices of twice the size
+    found = style_errors(net, teacher, pictures, painting)
+    true = [teacher(each, ["relu3_1"])["relu3_1"] for each in (pictures, painting)]
+    grams, goal = (gram_matrix(each) for each in true)
+    distances = (grams - goal).square().sum((1, 2)) / goal.square().sum()
+    assert found["relu3_1"] == pytest.approx(distances.mean().item(), rel=1e-3)
+    assert found["relu4_1"] < 1e-6
+
+
+def test_figures_of_chosen_styles_are_not_for_the_card(file):
+    result = run_inline(
+        "agreement", f"weights={file}", "photos=.", "styles=[udnie]", "update_card=true"
+    )
+    assert "update_card: expected styles=null" in error_line(result)
+
+
 @needs_shared
 @pytest.mark.slow
 def test_the_script_measures_agreement_and_writes_it_into_the_card(file, net, tmp_path):
@@ -170,6 +195,7 @@ def test_the_script_measures_agreement_and_writes_it_into_the_card(file, net, tm
     figures = load_compact(file)[1]["agreement"]["styles"]["great_wave"]
     assert -1 <= figures["style"] <= 1
     assert -1 <= figures["gradient_content_relu3_1"] <= 1
+    assert figures["error_style_relu5_1"] > 0
 
 
 def test_the_shipped_file_is_small_and_says_what_it_is():

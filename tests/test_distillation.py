@@ -1,3 +1,4 @@
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from fst.checkpoint import find_checkpoint, load_checkpoint
 from fst.compact import LAYERS, CompactVGG, load_compact
 from fst.distillation import FLAT, Distillation, _rescale
 from fst.losses import gram_matrix
-from fst.mixing import PAINTERS, Mixer, Painters
+from fst.mixing import PAINTERS, Mixer, Painters, turned
 
 WIDTHS = [4, 4, 4, 4, 4]
 
@@ -49,6 +50,30 @@ def test_the_pictures_of_a_step_are_pictures(module):
         assert found.shape == (2, 3, 64, 64)
         assert 0 <= found.min() <= found.max() <= 1
         assert found.std() > 0
+
+
+def test_no_two_pictures_are_of_the_same_net_or_painting(module):
+    mixer, photos = module.mixer, torch.rand(1, 3, 64, 64)
+    mixer.weights += [load_checkpoint(find_checkpoint("starry_night"))[0]]
+    mixer.weights[1] = {name: each.detach() for name, each in mixer.weights[1].named_parameters()}
+    styled = [mixer.styled(photos) for _ in range(12)]
+    paintings = [mixer.painting(48) for _ in range(12)]
+    for found in styled, paintings:
+        apart = [(a - b).abs().mean() > 1e-3 for a, b in pairwise(found)]
+        assert sum(apart) >= 10  # a net as it is, twice in a row, is a matter of chance
+        assert all(0 <= each.min() <= each.max() <= 1 for each in found)
+    assert mixer.painting(48).shape == (1, 3, 48, 48)
+
+
+def test_other_hues_have_the_same_grey():
+    pictures = torch.rand(200, 3, 4, 4)
+    found = turned(pictures)
+    grey, mean = found.mean(1), pictures.mean(1)
+    negative = ((grey - (1 - mean)).abs() < 1e-5).all(2).all(1)
+    same = ((grey - mean).abs() < 1e-5).all(2).all(1)
+    assert (same | negative).all()
+    assert 10 < negative.sum() < 60
+    assert (found - pictures).abs().mean() > 0.1
 
 
 def test_painters_learn_against_the_student_and_begin_again(module, monkeypatch):
