@@ -15,7 +15,7 @@ test: .venv/.installed  ## lint, formatting and all tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest $(TRAINING)
-	$(BIN)/python -m pytest $(TRAINING:%=--ignore=%)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(TRAINING:%=--ignore=%)
 
 gallery: .venv/.installed  ## redraw the pictures and tables of the documents from the checkpoints
 	$(BIN)/python scripts/gallery.py

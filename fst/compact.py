@@ -12,7 +12,6 @@ activations of VGG's width are only made where they are asked for themselves.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fst.checkpoint import read_release, shipped_folder
+from fst.checkpoint import read_release, save_checkpoint, shipped_folder
 from fst.errors import InputError
 from fst.fused import LossNetwork, usable
 from fst.losses import gram_matrix
@@ -34,6 +33,7 @@ TRUNK = {  # which convolution of the trunk each layer is predicted from
     "relu4_1": 7, "relu4_2": 8, "relu4_3": 8, "relu5_1": 10,
 }  # fmt: skip
 LAYERS = tuple(TRUNK)
+WIDTHS = (48, 48, 48), (96, 96, 96), (160, 160, 224), (256, 512)  # relu5_1 has the most directions
 STYLED = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")  # have Gram matrices of their own
 
 
@@ -67,24 +67,23 @@ class CompactVGG(LossNetwork):
     """The network itself.
 
     Args:
-        widths: Channels of the first convolution, and of the trunk's blocks at a half, a quarter,
-            an eighth and a sixteenth of the picture's size.
+        widths: Channels of the convolutions, block by block: three at a half of the picture's size,
+            at a quarter and at an eighth, two at a sixteenth.
     """
 
-    def __init__(self, widths: Sequence[int] = (48, 48, 96, 160, 160)) -> None:
+    def __init__(self, widths: Sequence[Sequence[int]] = WIDTHS) -> None:
         super().__init__()
-        self.widths = tuple(widths)
-        first, half, quarter, eighth, sixteenth = self.widths
-        plan = (12, first, half, half), (half, quarter, quarter, quarter)
-        plan += (quarter, eighth, eighth, eighth), (eighth, sixteenth, sixteenth)
+        self.widths = tuple(map(tuple, widths))
         layers: list[nn.Module] = []
-        for block in plan:
+        inputs = 3 * GRID**2
+        for block in self.widths:
             if layers:
                 layers.append(nn.MaxPool2d(2))
-            for inputs, outputs in pairwise(block):
+            for outputs in block:
                 conv = nn.Conv2d(inputs, outputs, 3, padding=1)
                 nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
                 layers += [conv, nn.ReLU()]
+                inputs = outputs
         self.trunk = nn.Sequential(*layers)
         self.ends = [k + 1 for k, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]
         self.adapters, self.styles = nn.ParameterDict(), nn.ParameterDict()
@@ -97,6 +96,29 @@ class CompactVGG(LossNetwork):
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
         self.register_buffer("scale", 1 / std, persistent=False)
         self.register_buffer("shift", -mean / std, persistent=False)
+
+    @torch.no_grad()
+    def widened(self, widths: Sequence[Sequence[int]]) -> "CompactVGG":
+        """The same function with more channels: what these add begins at nothing.
+
+        Raises:
+            InputError: A width is less than this network's.
+        """
+        wide = CompactVGG(widths)
+        narrow = self.state_dict()
+        for name, weight in wide.state_dict().items():
+            old = narrow[name]
+            if any(new < had for new, had in zip(weight.shape, old.shape, strict=True)):
+                raise InputError(
+                    "widths of the compact loss network: expected at least "
+                    f"{[list(block) for block in self.widths]}, found {list(map(list, widths))}"
+                )
+            if weight.dim() == 4:  # a convolution: old channels do not see the new ones
+                weight[: len(old)] = 0
+            elif weight.dim() == 3:
+                weight[..., old.shape[-1] :] = 0
+            weight[tuple(map(slice, old.shape))] = old
+        return wide
 
     @torch.no_grad()
     def shorten(self) -> None:
@@ -188,6 +210,11 @@ class CompactFeatures(nn.Module):
 
     def extra_repr(self) -> str:
         return f"layers: {', '.join(self.layers)}"
+
+
+def save_compact(path: Path, net: CompactVGG, card: dict[str, Any]) -> None:
+    """Write a file of the network, as `fst.checkpoint.save_checkpoint` in eight bits."""
+    save_checkpoint(path, net, card, eight_bit=True)
 
 
 def load_compact(path: Path) -> tuple[CompactVGG, dict[str, Any]]:

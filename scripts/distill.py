@@ -30,8 +30,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from fst import __version__
-from fst.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint, shipped_styles
-from fst.compact import LAYERS, NAME, load_compact
+from fst.checkpoint import find_checkpoint, load_checkpoint, shipped_styles
+from fst.compact import LAYERS, NAME, load_compact, save_compact
 from fst.data import load_painting
 from fst.distillation import Distillation
 from fst.errors import InputError, check_whole
@@ -59,8 +59,7 @@ def distill(cfg: DictConfig) -> Path:
     teacher = instantiate(cfg.teacher)(list(LAYERS))
     if cfg.start:
         student, start = load_compact(Path(str(cfg.start)).expanduser())
-        student.requires_grad_(True)
-        cfg.network.widths = list(student.widths)
+        student = student.widened(cfg.network.widths).requires_grad_(True)
     else:
         student, start = instantiate(cfg.network), None
     paintings += [to_tensor(imagine(IMAGINED, 100 + k)) for k in range(cfg.imagined)]
@@ -98,7 +97,7 @@ def distill(cfg: DictConfig) -> Path:
         if "held_out/grams" not in trainer.callback_metrics:  # the last steps were no interval
             trainer.validate(module, photos, verbose=False)
     path = run / f"{NAME}.safetensors"
-    save_checkpoint(path, module.release_net(), describe(cfg, module, start))
+    save_compact(path, module.release_net(), describe(cfg, module, start))
     return path
 
 
@@ -130,7 +129,7 @@ def describe(
     found = module.trainer.callback_metrics
     held_out = {name: found[f"held_out/{name}"].item() for name in ("activations", "grams")}
     return {
-        "network": {"name": NAME, "arguments": {"widths": list(cfg.network.widths)}},
+        "network": {"name": NAME, "arguments": {"widths": module.net.widths}},
         "teacher": teacher,
         "training": {
             "steps": module.trainer.global_step,

@@ -39,6 +39,29 @@ def test_the_file_is_float16(checkpoint):
     assert {tensor.dtype for tensor in load_file(checkpoint).values()} == {torch.float16}
 
 
+def test_eight_bits_are_half_of_the_file_and_written_again_the_same(tmp_path):
+    card = {"network": {"name": "transformer", "arguments": {"width": 16}}}
+    net = build_network("transformer", width=16)
+    paths = [tmp_path / f"{name}.safetensors" for name in ("plain", "eight", "again")]
+    kernels = [each for each in net.parameters() if each.dim() == 4]
+    kernels[1].data[0] = 0  # a channel that no scale can be had of
+    save_checkpoint(paths[0], net, card)
+    save_checkpoint(paths[1], net, card, eight_bit=True)
+    assert paths[1].stat().st_size < 0.6 * paths[0].stat().st_size
+    again, said = load_checkpoint(paths[1])
+    assert said == card
+    for parameter, original in zip(again.parameters(), net.parameters(), strict=True):
+        assert parameter.dtype is torch.float32
+        assert (parameter - original).norm() <= 0.015 * original.norm()
+    save_checkpoint(paths[2], again, card, eight_bit=True)
+    first, second = map(load_file, paths[1:])
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    kernels[0].data[0, 0, 0, 0] = float("nan")
+    with pytest.raises(InputError, match="expected finite weights, found NaN or infinity in"):
+        save_checkpoint(paths[0], net, card, eight_bit=True)
+
+
 def test_the_file_can_be_read_by_others_as_any_file(checkpoint, tmp_path):
     (tmp_path / "plain").touch()
     assert checkpoint.stat().st_mode == (tmp_path / "plain").stat().st_mode

@@ -5,13 +5,21 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from fst.agreement import agreement, rank_correlation, style_errors
-from fst.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
-from fst.compact import CHANNELS, LAYERS, NAME, CompactFeatures, CompactVGG, load_compact
+from fst.checkpoint import find_checkpoint, load_checkpoint
+from fst.compact import (
+    CHANNELS,
+    LAYERS,
+    NAME,
+    CompactFeatures,
+    CompactVGG,
+    load_compact,
+    save_compact,
+)
 from fst.errors import InputError
 from fst.losses import gram_matrix
 from fst.networks import build_network
 
-WIDTHS = (8, 8, 8, 8, 8)
+WIDTHS = (8, 8, 8), (8, 8, 8), (8, 8, 8), (8, 8)
 
 
 @pytest.fixture
@@ -70,11 +78,26 @@ def test_weights_that_change_are_prepared_anew(net):
     assert not torch.equal(before, answer())
 
 
+def test_more_channels_begin_as_the_same_function(net):
+    widths = (8, 9, 8), (10, 8, 11), (8, 8, 12), (8, 13)
+    wide, images = net.widened(widths), torch.rand(2, 3, 64, 48)
+    assert wide.widths == widths
+    for name, found in wide(images, LAYERS).items():
+        narrow = net(images, LAYERS)[name]
+        assert torch.allclose(found.dense(), narrow.dense(), atol=1e-4), name
+        assert torch.allclose(found.gram(), narrow.gram(), atol=1e-4), name
+        more = found.features.shape[1] - narrow.features.shape[1]
+        if more:
+            assert found.features[:, -more:].std() > 0, name  # there to be learnt with
+    with pytest.raises(InputError, match=r"expected at least \[\[8, 9, .*\], found \[\[8, 8"):
+        wide.widened(WIDTHS)
+
+
 @pytest.fixture
 def file(net, tmp_path):
     """As scripts/distill.py writes it, but for the training."""
-    card = {"network": {"name": NAME, "arguments": {"widths": list(WIDTHS)}}}
-    save_checkpoint(tmp_path / "compact.safetensors", net, card)
+    card = {"network": {"name": NAME, "arguments": {"widths": WIDTHS}}}
+    save_compact(tmp_path / "compact.safetensors", net, card)
     return tmp_path / "compact.safetensors"
 
 
@@ -95,8 +118,8 @@ def test_an_unknown_layer_is_refused(file):
 def test_other_files_are_refused(tmp_path, net):
     with pytest.raises(InputError, match="expected a compact loss network, found the network 'tr"):
         CompactFeatures(["relu1_1"], find_checkpoint("udnie"))
-    card = {"network": {"name": NAME, "arguments": {"widths": [4, 4, 4, 4, 4]}}}
-    save_checkpoint(tmp_path / "other.safetensors", net, card)
+    card = {"network": {"name": NAME, "arguments": {"widths": [[4, 4, 4]] * 3 + [[4, 4]]}}}
+    save_compact(tmp_path / "other.safetensors", net, card)
     with pytest.raises(InputError, match=r"other.safetensors: expected the weights that its card"):
         CompactFeatures(["relu1_1"], tmp_path / "other.safetensors")
     with pytest.raises(InputError, match="found no such file"):
@@ -108,8 +131,11 @@ def test_a_loss_network_is_no_style(file):
         load_checkpoint(file)
 
 
-def test_the_whole_network_is_a_file_of_at_most_four_megabytes():
-    assert sum(weight.numel() for weight in CompactVGG().state_dict().values()) * 2 <= 4e6
+def test_the_whole_network_is_a_file_of_at_most_four_megabytes(tmp_path):
+    net = CompactVGG()
+    card = {"network": {"name": NAME, "arguments": {"widths": net.widths}}}
+    save_compact(tmp_path / "whole.safetensors", net, card)
+    assert (tmp_path / "whole.safetensors").stat().st_size <= 4e6
 
 
 @pytest.mark.parametrize("preset", sorted(p.stem for p in ROOT.glob("configs/loss/*.yaml")))
@@ -184,7 +210,7 @@ def test_figures_of_chosen_styles_are_not_for_the_card(file):
 def test_the_script_measures_agreement_and_writes_it_into_the_card(file, net, tmp_path):
     _, card = load_compact(file)
     card["training"] = {"held_out_paintings": ["great_wave"]}
-    save_checkpoint(file, net, card)
+    save_compact(file, net, card)
     result = run_inline(
         "agreement", f"weights={file}", f"photos={SHARED}/data/eval_photos", "count=2", "size=64",
         "update_card=true", f"paths.paintings={SHARED}/data/styles",

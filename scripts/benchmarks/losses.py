@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
 from benchmarks.measuring import rounds, times_faster
-from fst.checkpoint import save_checkpoint
-from fst.compact import NAME, CompactFeatures, CompactVGG
+from fst.compact import NAME, CompactFeatures, CompactVGG, save_compact
 from fst.fused import LossNetwork
 from fst.losses import PerceptualLoss
 from fst.vgg import VGGFeatures
@@ -38,8 +37,8 @@ def run(args: argparse.Namespace) -> Iterator[list[list[object]]]:
         weights = Path(place) / "random.pth"
         torch.save(make_layers(cfgs["E"]).state_dict(), weights)
         compact, net = Path(place) / "compact.safetensors", CompactVGG()
-        card = {"network": {"name": NAME, "arguments": {"widths": list(net.widths)}}}
-        save_checkpoint(compact, net, card)
+        card = {"network": {"name": NAME, "arguments": {"widths": net.widths}}}
+        save_compact(compact, net, card)
         known = {"mean": (0.5,) * 3, "std": (0.2,) * 3}
         networks = {
             "vgg19": partial(VGGFeatures, weights=weights, **known),
