@@ -16,7 +16,7 @@ from fst.checkpoint import load_checkpoint
 # rounding errors in six steps
 EXACT = ["trainer.precision=32-true", "trainer.accelerator=cpu", "shift_weight=0"]
 EXACT += ["optimizer=adam", "optimizer._target_=torch.optim.SGD", "+optimizer.momentum=0.9"]
-EXACT += ["optimizer.lr=0.1"]
+EXACT += ["optimizer.lr=0.01"]  # at 0.1 six steps go astray, and make much of roundings
 STEPS = ["trainer.max_steps=6", "trainer.val_check_interval=3", "trainer.log_every_n_steps=3"]
 TWO = ["trainer.devices=2", "trainer.strategy=ddp", "data.batch_size=1"]
 
@@ -35,7 +35,7 @@ def distance(found, expected):
 
 
 def assert_same(found, expected, chance):
-    """To a hundredth of what another order of the photos changes; 6e-6 and 0.29 were seen."""
+    """To a hundredth of what another order of the photos changes; 2e-5 and 0.09 were seen."""
     assert distance(found, expected) < min(1e-4, chance / 100)
 
 
