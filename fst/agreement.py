@@ -70,14 +70,13 @@ def style_errors(
         of the painting's: comparable with `fst.losses.style_distance`, of which it is the error.
     """
     found: dict[str, list[Tensor]] = {name: [] for name in STYLED}
-    ours, theirs = student(painting, STYLED), teacher(painting, STYLED)
+    goals = {name: gram_matrix(each) for name, each in teacher(painting, STYLED).items()}
+    seen = {name: each.gram() for name, each in student(painting, STYLED).items()}
     for picture in pictures.split(1):
-        mine, true = student(picture, STYLED), teacher(picture, STYLED)
-        for name, errors in found.items():
-            goal = gram_matrix(theirs[name])
-            lacks = gram_matrix(true[name]) - goal
-            error = mine[name].gram() - ours[name].gram() - lacks
-            errors.append(error.square().sum() / goal.square().sum())
+        ours, theirs = student(picture, STYLED), teacher(picture, STYLED)
+        for name, goal in goals.items():
+            error = (ours[name].gram() - seen[name]) - (gram_matrix(theirs[name]) - goal)
+            found[name].append(error.square().sum() / goal.square().sum())
     return {name: torch.stack(errors).mean().item() for name, errors in found.items()}
 
 

@@ -137,9 +137,18 @@ def read_release(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise InputError(
             f"{path}: expected a style checkpoint, found a damaged file ({error})"
         ) from error
+    card = _read_card(metadata, path)
     for name in [name for name in weights if name + SCALE in weights]:
-        weights[name] = weights[name].float() * weights.pop(name + SCALE)
-    return _read_card(metadata, path), weights
+        weight, scale = weights[name], weights.pop(name + SCALE)
+        if scale.dim() != weight.dim() or any(
+            side not in (1, whole) for side, whole in zip(scale.shape, weight.shape, strict=True)
+        ):
+            raise InputError(
+                f"{path}: expected scales of {name} for its shape {tuple(weight.shape)}, found "
+                f"{tuple(scale.shape)}"
+            )
+        weights[name] = weight.float() * scale
+    return card, weights
 
 
 def _check_magic(path: Path) -> None:

@@ -174,11 +174,13 @@ class Painters:
         return painted
 
     def _begin(self, photos: Tensor) -> "_Painter":
-        painting, kind = self.mixer.painting(2 * photos.shape[-1]), torch.rand(())
-        if kind < 0.5:  # there are few paintings
-            painting = F.interpolate(photos[:1], painting.shape[2:], mode="bilinear")
-        if kind < 0.3:
-            painting = self.mixer.styled(painting)
+        size, kind = 2 * photos.shape[-1], torch.rand(())
+        if kind < 0.5:
+            painting = self.mixer.painting(size)
+        else:  # there are few paintings
+            painting = F.interpolate(photos[:1], (size, size), mode="bilinear")
+            if kind < 0.8:
+                painting = self.mixer.styled(painting)
         return _Painter(self.mixer.net(), worn(painting), self.extractor)
 
 

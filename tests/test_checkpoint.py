@@ -5,7 +5,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from fst.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint, shipped_styles
+from fst.checkpoint import (
+    SCALE,
+    find_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+    shipped_styles,
+)
 from fst.errors import InputError
 from fst.networks import NETWORKS, build_network
 
@@ -57,6 +63,11 @@ def test_eight_bits_are_half_of_the_file_and_written_again_the_same(tmp_path):
     first, second = map(load_file, paths[1:])
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
+    scale = next(name for name in first if name.endswith(SCALE))
+    for shape in ((3,), (1, 99, 1, 1)):
+        damaged = rewrite(paths[1], paths[0], first | {scale: torch.ones(shape)})
+        with pytest.raises(InputError, match="plain.safetensors: expected scales of decoder"):
+            load_checkpoint(damaged)
     kernels[0].data[0, 0, 0, 0] = float("nan")
     with pytest.raises(InputError, match="expected finite weights, found NaN or infinity in"):
         save_checkpoint(paths[0], net, card, eight_bit=True)
