@@ -1,6 +1,6 @@
 """The release file: one trained style, self-describing, opened without executing anything.
 
-A release is a safetensors file: float16 weights (or int8 ones with float32 scales), and metadata
+A release is a safetensors file: float16 weights (or integers, see `fst.integers`), and metadata
 with three strings: ``format`` (``fst``), ``format_version`` and ``card``, the JSON of a dictionary.
 The card's ``network`` entry, ``{"name": ..., "arguments": {...}}``, rebuilds the network; the rest
 says where the file is from: ``style`` (name, painter, hash of the picture), ``loss``, ``data``,
@@ -11,6 +11,7 @@ Files for resuming a training are Lightning's ``.ckpt``, a different thing.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,11 @@ from torch import Tensor, nn
 
 from fst.errors import InputError
 from fst.files import atomic_path
+from fst.integers import SCALE, from_integers, to_integers
 from fst.networks import build_network
 
 FORMAT, FORMAT_VERSION = "fst", 1
 SUFFIX = ".safetensors"
-SCALE = ".scale"  # after the name of a tensor of int8, that of what it is multiplied by
 
 
 def shipped_folder() -> Path:
@@ -58,7 +59,7 @@ def find_checkpoint(style: str | Path) -> Path:
 
 
 def save_checkpoint(
-    path: str | Path, net: nn.Module, card: dict[str, Any], eight_bit: bool = False
+    path: str | Path, net: nn.Module, card: dict[str, Any], bits: Mapping[str, int] | None = None
 ) -> None:
     """Write a release file, whole or not at all.
 
@@ -66,8 +67,7 @@ def save_checkpoint(
         path: Ends in ``.safetensors``.
         net: The network that ``card["network"]`` describes.
         card: JSON values only; ``network`` is required.
-        eight_bit: Whether kernels and matrices are stored in int8, each output channel with a
-            scale: half of the size, a relative error of about 1 %.
+        bits: Of weights that are stored as integers, by name: 8 or 4, see `fst.integers`.
 
     Raises:
         InputError: A weight is not finite in float16, or the file cannot be written.
@@ -75,8 +75,8 @@ def save_checkpoint(
     weights = {}
     for name, tensor in net.state_dict().items():
         weight = tensor.detach().to("cpu", torch.float32)
-        if eight_bit and weight.dim() > 1:
-            weight, weights[name + SCALE] = _eight_bit(weight)
+        if bits and name in bits:
+            weight, weights[name + SCALE] = to_integers(weight, bits[name])
         else:
             weight = weight.half()
         weights[name] = weight.contiguous()
@@ -113,15 +113,6 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     return net.requires_grad_(False).eval(), card
 
 
-def _eight_bit(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Integers up to 127, and a scale for each output channel."""
-    inputs = [-3, -2, -1] if weight.dim() == 4 else [-1]
-    largest = weight.abs().amax(inputs, keepdim=True)
-    scale = largest / 127
-    steps = (weight / scale.clamp_min(torch.finfo(torch.float32).tiny)).round()
-    return steps.char(), scale
-
-
 def read_release(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The card of a file that `save_checkpoint` wrote, and its weights, float16 or float32.
 
@@ -138,17 +129,10 @@ def read_release(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"{path}: expected a style checkpoint, found a damaged file ({error})"
         ) from error
     card = _read_card(metadata, path)
-    for name in [name for name in weights if name + SCALE in weights]:
-        weight, scale = weights[name], weights.pop(name + SCALE)
-        if scale.dim() != weight.dim() or any(
-            side not in (1, whole) for side, whole in zip(scale.shape, weight.shape, strict=True)
-        ):
-            raise InputError(
-                f"{path}: expected scales of {name} for its shape {tuple(weight.shape)}, found "
-                f"{tuple(scale.shape)}"
-            )
-        weights[name] = weight.float() * scale
-    return card, weights
+    try:
+        return card, from_integers(weights)
+    except ValueError as error:
+        raise InputError(f"{path}: expected {error}") from error
 
 
 def _check_magic(path: Path) -> None:

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from fst.checkpoint import read_release, save_checkpoint, shipped_folder
 from fst.errors import InputError
-from fst.fused import LossNetwork, usable
+from fst.fused import LossNetwork, Refinement, usable
 from fst.losses import gram_matrix
 
 NAME = "compact_vgg19"
@@ -30,10 +30,12 @@ GRID = 2  # px: a picture that moves by less is another one to the network
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB in [0, 1]
 TRUNK = {  # which convolution of the trunk each layer is predicted from
     "relu1_1": 0, "relu1_2": 1, "relu2_1": 2, "relu2_2": 2, "relu3_1": 4, "relu3_3": 5,
-    "relu4_1": 7, "relu4_2": 8, "relu4_3": 8, "relu5_1": 10,
+    "relu4_1": 7, "relu4_2": 8, "relu4_3": 8,  # and relu5_1 from the last
 }  # fmt: skip
-LAYERS = tuple(TRUNK)
-WIDTHS = (48, 48, 48), (96, 96, 96), (160, 160, 224), (256, 512)  # relu5_1 has the most directions
+LAYERS = *TRUNK, "relu5_1"
+# relu5_1 has the most directions
+WIDTHS = (48, 48, 48), (96, 96, 96), (160, 160, 224), (256, 512, 512)
+BLOCKS, PLAIN = (3, 3, 3), 2  # convolutions of the first blocks; of the last, before refinements
 STYLED = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")  # have Gram matrices of their own
 
 
@@ -68,26 +70,32 @@ class CompactVGG(LossNetwork):
 
     Args:
         widths: Channels of the convolutions, block by block: three at a half of the picture's size,
-            at a quarter and at an eighth, two at a sixteenth.
+            at a quarter and at an eighth, two or more at a sixteenth, of which those after the
+            second add to what they are given and have its width.
     """
 
     def __init__(self, widths: Sequence[Sequence[int]] = WIDTHS) -> None:
         super().__init__()
         self.widths = tuple(map(tuple, widths))
+        _check_widths(self.widths)
         layers: list[nn.Module] = []
         inputs = 3 * GRID**2
-        for block in self.widths:
+        for index, block in enumerate(self.widths):
             if layers:
                 layers.append(nn.MaxPool2d(2))
-            for outputs in block:
-                conv = nn.Conv2d(inputs, outputs, 3, padding=1)
-                nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+            for number, outputs in enumerate(block):
+                if index == len(BLOCKS) and number >= PLAIN:
+                    conv = Refinement(outputs)
+                else:
+                    conv = nn.Conv2d(inputs, outputs, 3, padding=1)
+                    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
                 layers += [conv, nn.ReLU()]
                 inputs = outputs
         self.trunk = nn.Sequential(*layers)
         self.ends = [k + 1 for k, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]
         self.adapters, self.styles = nn.ParameterDict(), nn.ParameterDict()
-        for name, conv in TRUNK.items():
+        self.taps = {**TRUNK, "relu5_1": len(self.ends) - 1}
+        for name, conv in self.taps.items():
             width, block = layers[self.ends[conv] - 1].out_channels, int(name[4])
             shape = (4 if block == 1 else 1, CHANNELS[block], width)
             self.adapters[name] = torch.randn(shape) / width**0.5
@@ -106,13 +114,14 @@ class CompactVGG(LossNetwork):
         """
         wide = CompactVGG(widths)
         narrow = self.state_dict()
+        if len(wide.ends) < len(self.ends):
+            raise _fewer(self.widths, widths)
         for name, weight in wide.state_dict().items():
+            if name not in narrow:  # a refinement, which begins at nothing
+                continue
             old = narrow[name]
             if any(new < had for new, had in zip(weight.shape, old.shape, strict=True)):
-                raise InputError(
-                    "widths of the compact loss network: expected at least "
-                    f"{[list(block) for block in self.widths]}, found {list(map(list, widths))}"
-                )
+                raise _fewer(self.widths, widths)
             if weight.dim() == 4:  # a convolution: old channels do not see the new ones
                 weight[: len(old)] = 0
             elif weight.dim() == 3:
@@ -149,11 +158,11 @@ class CompactVGG(LossNetwork):
         if not self.training and usable(images):  # half the bytes to move, here and on the way back
             normal = normal.bfloat16()
         halves = F.pixel_unshuffle(normal, 2)
-        taps = sorted({TRUNK[name] for name in layers})
+        taps = sorted({self.taps[name] for name in layers})
         found = dict(zip(taps, self._run(halves, [self.ends[k] for k in taps]), strict=True))
         answer = {}
         for name in filter(set(layers).__contains__, LAYERS):
-            features = found[TRUNK[name]]
+            features = found[self.taps[name]]
             size = (height, width) if name[4] == "1" else tuple(features.shape[2:])
             weight = self.adapters[name]
             style = self.styles[name] if name in STYLED else weight
@@ -212,9 +221,36 @@ class CompactFeatures(nn.Module):
         return f"layers: {', '.join(self.layers)}"
 
 
+def _check_widths(widths: tuple[tuple[int, ...], ...]) -> None:
+    *first, last = widths or ((),)
+    if tuple(map(len, first)) != BLOCKS or len(last) < PLAIN or len(set(last[PLAIN - 1 :])) > 1:
+        raise InputError(
+            "widths of the compact loss network: expected three times three and then two or more, "
+            f"equal from the second on; found {_lists(widths)}"
+        )
+
+
+def _fewer(had: Sequence[Sequence[int]], found: Sequence[Sequence[int]]) -> InputError:
+    return InputError(
+        "widths of the compact loss network: expected at least "
+        f"{_lists(had)}, found {_lists(found)}"
+    )
+
+
+def _lists(widths: Sequence[Sequence[int]]) -> list[list[int]]:
+    return [list(block) for block in widths]
+
+
 def save_compact(path: Path, net: CompactVGG, card: dict[str, Any]) -> None:
-    """Write a file of the network, as `fst.checkpoint.save_checkpoint` in eight bits."""
-    save_checkpoint(path, net, card, eight_bit=True)
+    """Write a file of the network: eight bits a weight, four in what predicts relu5_1."""
+    deep = {f"trunk.{end - 1}.weight" for end in net.ends[-len(net.widths[-1]) :]}
+    deep.add("adapters.relu5_1")  # no preset looks at these activations but for their Gram matrix
+    matrices = {name: weight for name, weight in net.state_dict().items() if weight.dim() > 1}
+    bits = {
+        name: 4 if name in deep and weight.shape[-2 if weight.dim() == 3 else 0] % 2 == 0 else 8
+        for name, weight in matrices.items()
+    }
+    save_checkpoint(path, net, card, bits)
 
 
 def load_compact(path: Path) -> tuple[CompactVGG, dict[str, Any]]:

@@ -22,6 +22,18 @@ from torch.nn import functional as F
 _POOL = ([2, 2], [2, 2], [0, 0], [1, 1], False)  # kernel, stride, padding, dilation, ceil mode
 
 
+class Refinement(nn.Conv2d):
+    """A 3x3 convolution that adds to what it is given, at first nothing; ReLU follows."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + super().forward(x)
+
+
 class LossNetwork(nn.Module):
     """A frozen network whose passes are fused where they can be.
 
@@ -58,7 +70,8 @@ class FusedFeatures:
 
     def __init__(self, layers: nn.Sequential, compiled: bool = False) -> None:
         self.compiled = compiled
-        self.steps: list[tuple[Tensor, Tensor, Tensor] | None] = []  # None is pooling
+        # a kernel, it turned around, the bias, whether it adds to what it is given; None is pooling
+        self.steps: list[tuple[Tensor, Tensor, Tensor, bool] | None] = []
         self.ends: list[int] = []  # index in ``layers`` of what a step computes
         for index, layer in enumerate(layers):
             if isinstance(layer, nn.Conv2d):
@@ -66,7 +79,7 @@ class FusedFeatures:
                 bias = layer.bias.detach().bfloat16()
                 turned = weight.transpose(0, 1).flip(2, 3)
                 both = (w.contiguous(memory_format=torch.channels_last) for w in (weight, turned))
-                self.steps.append((*both, bias))
+                self.steps.append((*both, bias, isinstance(layer, Refinement)))
                 self.ends.append(index + 1)  # ReLU's
             elif isinstance(layer, nn.MaxPool2d):
                 self.steps.append(None)
@@ -112,8 +125,8 @@ class _Pass(torch.autograd.Function):
             if parts is None:
                 x, indices = net.pool(x)
             else:
-                weight, _, bias = parts
-                x = _convolve(x, weight, bias, "relu")
+                weight, _, bias, adds = parts
+                x = _convolve(x, weight, bias, True, x if adds else None)
             outputs.append(x)
             chosen.append(indices)
         if ctx.needs_input_grad[0]:
@@ -143,7 +156,8 @@ class _Pass(torch.autograd.Function):
             elif gradient is not None and not through:
                 gradient = _rectify(gradient, outputs[step])
             if gradient is not None:
-                gradient = _convolve(gradient, net.steps[step][1], None, "none")
+                _, turned, _, adds = net.steps[step]
+                gradient = _convolve(gradient, turned, None, False, gradient if adds else None)
                 through = False
         return None if gradient is None else gradient.to(ctx.dtype), None, None
 
@@ -201,6 +215,13 @@ def usable(images: Tensor) -> bool:
     )
 
 
-def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, then: str) -> Tensor:
+def _convolve(
+    x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool, more: Tensor | None
+) -> Tensor:
+    """A convolution of the same size, plus ``more``, and ReLU of it."""
     one, same = [1, 1], [weight.shape[-1] // 2] * 2
-    return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, same, one, one, 1, then, [], "")
+    convolve = torch.ops.mkldnn._convolution_pointwise
+    if more is None:
+        return convolve(x, weight, bias, same, one, one, 1, "relu" if relu else "none", [], "")
+    then = "relu" if relu else None
+    return convolve.binary(x, more, weight, bias, same, one, one, 1, "add", 1.0, then, [], "")

@@ -19,13 +19,15 @@ from fst.errors import InputError
 from fst.losses import gram_matrix
 from fst.networks import build_network
 
-WIDTHS = (8, 8, 8), (8, 8, 8), (8, 8, 8), (8, 8)
+WIDTHS = (8, 8, 8), (8, 8, 8), (8, 8, 8), (8, 8, 8)
 
 
 @pytest.fixture
 def net():
     torch.manual_seed(0)
-    return CompactVGG(WIDTHS).requires_grad_(False).eval()
+    net = CompactVGG(WIDTHS).requires_grad_(False).eval()
+    torch.nn.init.normal_(net.trunk[-2].weight, std=0.1)  # a refinement begins at nothing
+    return net
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 71), (33, 34)])
@@ -79,7 +81,7 @@ def test_weights_that_change_are_prepared_anew(net):
 
 
 def test_more_channels_begin_as_the_same_function(net):
-    widths = (8, 9, 8), (10, 8, 11), (8, 8, 12), (8, 13)
+    widths = (8, 9, 8), (10, 8, 11), (8, 8, 12), (8, 13, 13, 13)
     wide, images = net.widened(widths), torch.rand(2, 3, 64, 48)
     assert wide.widths == widths
     for name, found in wide(images, LAYERS).items():
@@ -89,8 +91,15 @@ def test_more_channels_begin_as_the_same_function(net):
         more = found.features.shape[1] - narrow.features.shape[1]
         if more:
             assert found.features[:, -more:].std() > 0, name  # there to be learnt with
-    with pytest.raises(InputError, match=r"expected at least \[\[8, 9, .*\], found \[\[8, 8"):
-        wide.widened(WIDTHS)
+    for fewer in WIDTHS, (*widths[:3], (8, 13, 13)):
+        with pytest.raises(InputError, match=r"expected at least \[\[8, 9, .*\], found \[\[8, "):
+            wide.widened(fewer)
+
+
+@pytest.mark.parametrize("widths", [(), WIDTHS[:3], (*WIDTHS[:3], (8,)), (*WIDTHS[:3], (8, 8, 9))])
+def test_impossible_widths_are_refused(widths):
+    with pytest.raises(InputError, match="widths of the compact loss network: expected three time"):
+        CompactVGG(widths)
 
 
 @pytest.fixture

@@ -189,7 +189,7 @@ def test_the_student_of_a_file_trains_on_and_grows(arguments, tmp_path):
     begun = Path(first.stdout.split()[-1])
     still = ["optimizer.lr=1e-12", f"start={begun}", f"paths.run={tmp_path / 'b'}"]
     second = run_inline(
-        "distill", *arguments, *still, "network.widths=[[4,4,4],[4,4,4],[4,4,5],[4,6]]"
+        "distill", *arguments, *still, "network.widths=[[4,4,4],[4,4,4],[4,4,5],[4,6,6]]"
     )
     assert second.returncode == 0, second.stderr
     (before, card), (after, later) = (
@@ -199,7 +199,7 @@ def test_the_student_of_a_file_trains_on_and_grows(arguments, tmp_path):
     for name, found in after(pictures, LAYERS).items():
         expected = before(pictures, LAYERS)[name].dense()
         assert (found.dense() - expected).norm() < 0.05 * expected.norm(), name
-    assert after.widths == ((4, 4, 4), (4, 4, 4), (4, 4, 5), (4, 6))
+    assert after.widths == ((4, 4, 4), (4, 4, 4), (4, 4, 5), (4, 6, 6))
     assert later["network"]["arguments"]["widths"] == [list(block) for block in after.widths]
     assert later["training"]["before"] == card["training"]
 
