@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+from composing import quoted
 from composing.scenes import make_photos
 from PIL import Image
 
@@ -59,12 +60,6 @@ def train(photos: list[Image.Image], output: Path, settings: list[str]) -> Path:
         raise InputError("training failed; its message is above")
     runs = (output / "training" / STYLE).glob(f"*/{STYLE}.safetensors")
     return max(runs, key=lambda path: path.stat().st_mtime)
-
-
-def quoted(path: Path) -> str:
-    """As Hydra takes names with any characters in them."""
-    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
 
 
 def repaint_all(photos: list[Path], styles: list[str | Path], output: Path) -> Path:

@@ -171,3 +171,9 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     if found not in ("32-true", "bf16-mixed"):
         raise InputError(f"precision: expected auto, 32-true or bf16-mixed, found {precision!r}")
     return torch.autocast(device.type, torch.bfloat16, enabled=found == "bf16-mixed")
+
+
+def quoted(path: Path) -> str:
+    """As Hydra takes names with any characters in them."""
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
