@@ -81,6 +81,22 @@ def save_checkpoint(
             weight = weight.half()
         weights[name] = weight.contiguous()
     _check_finite(weights, path)
+    _write(path, weights, card)
+
+
+def replace_card(path: Path, card: dict[str, Any]) -> None:
+    """Write another card into a release file; its weights stay as they are stored.
+
+    Raises:
+        InputError: No such file, not a release, or it cannot be written.
+    """
+    read_release(path)
+    with safe_open(path, framework="pt") as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    _write(path, weights, card)
+
+
+def _write(path: str | Path, weights: dict[str, Tensor], card: dict[str, Any]) -> None:
     metadata = {
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
@@ -107,8 +123,7 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
             net = build_network(card["network"]["name"], **card["network"]["arguments"])
     except (RuntimeError, OverflowError) as error:  # sizes beyond what a tensor can have
         raise InputError(f"{path}: expected a possible network, found {card['network']}") from error
-    _check_shapes(net, weights, path)
-    _check_finite(weights, path)
+    check_weights(net, weights, path)
     net.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
     return net.requires_grad_(False).eval(), card
 
@@ -176,7 +191,8 @@ def _read_card(metadata: dict[str, str], path: Path) -> dict[str, Any]:
     return card
 
 
-def _check_shapes(net: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+def check_weights(net: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    """Raise an InputError unless a file's weights are a network's, and finite."""
     expected = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     for name in sorted(expected | found):
@@ -185,6 +201,7 @@ def _check_shapes(net: nn.Module, weights: dict[str, Tensor], path: Path) -> Non
                 f"{path}: expected {name} of shape {expected.get(name, 'none')} for the network "
                 f"its card names, found {found.get(name, 'none')}"
             )
+    _check_finite(weights, path)
 
 
 def _check_finite(weights: dict[str, Tensor], path: str | Path) -> None:

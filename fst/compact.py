@@ -10,6 +10,7 @@ once. The Gram matrix of what a linear map A makes of features with Gram matrix 
 activations of VGG's width are only made where they are asked for themselves.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fst.checkpoint import read_release, save_checkpoint, shipped_folder
-from fst.errors import InputError
+from fst.checkpoint import check_weights, read_release, save_checkpoint, shipped_folder
+from fst.errors import InputError, check_whole
 from fst.fused import LossNetwork, Refinement, usable
 from fst.losses import gram_matrix
 
@@ -223,6 +224,8 @@ class CompactFeatures(nn.Module):
 
 def _check_widths(widths: tuple[tuple[int, ...], ...]) -> None:
     *first, last = widths or ((),)
+    for width in itertools.chain(*widths):
+        check_whole("a width of the compact loss network", width, 1)
     if tuple(map(len, first)) != BLOCKS or len(last) < PLAIN or len(set(last[PLAIN - 1 :])) > 1:
         raise InputError(
             "widths of the compact loss network: expected three times three and then two or more, "
@@ -242,7 +245,8 @@ def _lists(widths: Sequence[Sequence[int]]) -> list[list[int]]:
 
 
 def save_compact(path: Path, net: CompactVGG, card: dict[str, Any]) -> None:
-    """Write a file of the network: eight bits a weight, four in what predicts relu5_1."""
+    """Write a file of the network: eight bits a weight, four in the last block's kernels and the
+    map to relu5_1's activations."""
     deep = {f"trunk.{end - 1}.weight" for end in net.ends[-len(net.widths[-1]) :]}
     deep.add("adapters.relu5_1")  # no preset looks at these activations but for their Gram matrix
     matrices = {name: weight for name, weight in net.state_dict().items() if weight.dim() > 1}
@@ -265,9 +269,12 @@ def load_compact(path: Path) -> tuple[CompactVGG, dict[str, Any]]:
             f"{path}: expected a compact loss network, found the network "
             f"{card['network']['name']!r}; try loss.extractor.weights=null"
         )
-    net = CompactVGG(**card["network"]["arguments"])
+    arguments = card["network"]["arguments"]
     try:
-        net.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-    except RuntimeError as error:
-        raise InputError(f"{path}: expected the weights that its card names ({error})") from error
+        with torch.device("meta"):
+            check_weights(CompactVGG(**arguments), weights, path)
+    except (TypeError, RuntimeError, OverflowError) as error:  # also sizes beyond a tensor's
+        raise InputError(f"{path}: expected a possible network, found {arguments}") from error
+    net = CompactVGG(**arguments)
+    net.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
     return net.requires_grad_(False).eval(), card

@@ -3,7 +3,8 @@
 Under autocast PyTorch converts a frozen layer's weights at every pass and runs ReLU as a pass over
 memory of its own. Here the weights are converted once, oneDNN's convolution ends with ReLU, and the
 gradient is a convolution with the kernel turned around, also prepared. The activations are those
-of autocast to bf16, bit for bit; so were the gradients where it was tried (AMX).
+of autocast to bf16, bit for bit (a `Refinement`'s are rounded once less); so were the gradients
+where it was tried (AMX).
 
 Convolutions aside, time goes by the bytes moved. Where a compiler is at hand, pooling keeps no
 indices, which are four times as large as what it gives: its gradient finds the greatest of four

@@ -17,8 +17,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from fst.agreement import agreement, style_errors
-from fst.checkpoint import find_checkpoint, load_checkpoint
-from fst.compact import load_compact, save_compact
+from fst.checkpoint import find_checkpoint, load_checkpoint, replace_card
+from fst.compact import load_compact
 from fst.data import HeldOutPhotos, load_painting
 from fst.errors import InputError, check_whole
 from fst.images import find_images
@@ -60,7 +60,7 @@ def measure(cfg: DictConfig) -> dict[str, dict[str, float]]:
         print(f"{style}: measured", file=sys.stderr)
     if cfg.update_card:
         about = {"photos": len(pictures), "size": cfg.size, "styles": found}
-        save_compact(file, net, {**card, "agreement": about})
+        replace_card(file, {**card, "agreement": about})
     return found
 
 

@@ -1,26 +1,28 @@
 """What the compact loss network costs: paintings trained with it and with VGG-19, side by side.
 
 python scripts/compare_losses.py PHOTOS
-python scripts/compare_losses.py PHOTOS --styles the_scream --compare time trainer.precision=32-true
+python scripts/compare_losses.py PHOTOS --styles the_scream --compare time --precision 32-true
 
 All are trained by experiment=fast and measured with VGG-19's objective on photos held out of all
 trainings. *steps*: both networks take the same steps. *time*: VGG-19 takes as many as fit into the
 time that the compact network's take; how fast each is on this machine is measured first, without
-what happens before the first steps. Words at the end are settings of scripts/train.py. Ended early,
-the same command goes on with the training that it was at.
+what happens before the first steps. What is finished is not run again by the same command.
 """
 
 import argparse
+import hashlib
 import json
 import shutil
 import tempfile
 from pathlib import Path
 
 from benchmarks.measuring import run_child, say
-from composing import quoted, resolve_compile
+from composing import config_errors, find_painting, quoted, resolve_compile
+from hydra import compose, initialize_config_dir
 
-from fst.checkpoint import load_checkpoint
-from fst.errors import InputError, one_line_errors
+from fst.checkpoint import find_checkpoint, load_checkpoint, shipped_folder
+from fst.compact import NAME
+from fst.errors import InputError, check_whole, one_line_errors
 from fst.files import atomic_path, check_folder, make_folder
 from fst.signals import leave, signals
 
@@ -39,60 +41,88 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("photos", help="a folder of photos to train on")
-    add("settings", nargs="*", help="of scripts/train.py, as trainer.max_steps=100")
+    add("photos", type=Path, help="a folder of photos to train on")
     add("--styles", nargs="+", default=STYLES, help="(%(default)s)", metavar="STYLE")
     add("--compare", nargs="+", choices=["steps", "time"], default=["steps", "time"], help="(both)")
     add("--weights", type=Path, metavar="FILE", help="of the compact network; default: the shipped")
     add("--steps", type=int, default=500, help="of the compact network (%(default)s)")
+    precisions = "auto", "bf16-mixed", "32-true"
+    add("--precision", choices=precisions, default="auto", help="of trainings (%(default)s)")
     add("-o", "--output", type=Path, default=Path("outputs/compare_losses"), help="a folder")
-    return parser.parse_intermixed_args()
+    return parser.parse_args()
 
 
 def begin(args: argparse.Namespace) -> None:
-    """Make the output folder, or look whether what is in it is of the same settings."""
+    """Look at what would fail later, and whether what is in the output is of the same settings."""
+    check_whole("--steps", args.steps, 1)
+    args.output = args.output.expanduser()
+    if not args.photos.expanduser().is_dir():
+        raise InputError(f"{args.photos}: expected a folder of photos, found none")
+    weights = args.weights or shipped_folder() / "loss_networks" / f"{NAME}.safetensors"
+    weights = find_checkpoint(weights.expanduser())
+    with (
+        config_errors(),
+        initialize_config_dir(str(SCRIPTS.parent / "configs"), version_base="1.3"),
+    ):
+        for style in args.styles:
+            find_painting(compose("train", [f"style={style}"]).style)
     check_folder(args.output)
-    make_folder(args.output)
     asked = {
-        "photos": args.photos, "settings": args.settings, "steps": args.steps,
-        "weights": str(args.weights),
+        "photos": str(args.photos), "steps": args.steps, "precision": args.precision,
+        "weights": hashlib.sha256(weights.read_bytes()).hexdigest(),
     }  # fmt: skip
-    file = args.output / "settings.json"
-    if not file.exists():
-        with atomic_path(file) as temporary:
-            temporary.write_text(json.dumps(asked))
-    elif (had := json.loads(file.read_text())) != asked:
+    had = remembered(args, "settings")
+    if had not in (None, asked):
         raise InputError(
             f"{args.output}: expected the settings that it began with, {had}; found {asked}; try "
             "another --output"
         )
+    make_folder(args.output)
+    remember(args, "settings", asked)
+
+
+def remembered(args: argparse.Namespace, name: str) -> dict | None:
+    file = args.output / f"{name}.json"
+    try:
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: expected what this script wrote, found {error}") from error
+
+
+def remember(args: argparse.Namespace, name: str, what: dict) -> None:
+    with atomic_path(args.output / f"{name}.json") as temporary:
+        temporary.write_text(json.dumps(what), encoding="utf-8")
 
 
 def train(args: argparse.Namespace, style: str, network: str, *more: str) -> None:
-    settings = [f"style={style}", "experiment=fast", f"data.root={quoted(Path(args.photos))}"]
+    settings = [
+        f"style={style}", "experiment=fast", f"data.root={quoted(args.photos)}",
+        f"trainer.precision={args.precision}",
+        f"compile={resolve_compile('auto', args.steps)}",  # of short ones, too
+    ]  # fmt: skip
     if network == "compact":
         settings.append("loss/extractor=compact")
         if args.weights:
             settings.append(f"loss.extractor.weights={quoted(args.weights)}")
-    run_child(SCRIPTS / "train.py", *settings, *args.settings, *more, PYTHONPATH=str(SCRIPTS))
+    run_child(SCRIPTS / "train.py", *settings, *more, PYTHONPATH=str(SCRIPTS))
 
 
-def steps_in_the_same_time(args: argparse.Namespace) -> int:
-    """VGG-19's, while the compact network takes ``args.steps``."""
-    speeds = []
+def measure_speeds(args: argparse.Namespace) -> dict[str, float]:
+    """Images a second, by network."""
+    speeds = {}
     for network in NETWORKS:
         say(f"speed of {network}")
         with tempfile.TemporaryDirectory(prefix="fst-") as place:
             found = Path(place) / "found.json"
             train(
-                args, args.styles[0], network, f"paths.outputs={place}",
+                args, args.styles[0], network, f"paths.outputs={quoted(Path(place))}",
                 f"trainer.max_steps={WARM + COUNTED + 1}", "trainer.val_check_interval=1000000",
-                f"compile={resolve_compile('auto', args.steps)}",
                 "+callbacks.meter._target_=benchmarks.training.Meter",
-                f"+callbacks.meter.file={found}",
+                f"+callbacks.meter.file={quoted(found)}",
             )  # fmt: skip
-            speeds.append(json.loads(found.read_text())["images_per_s"])
-    return max(1, round(args.steps * speeds[1] / speeds[0]))
+            speeds[network] = json.loads(found.read_text())["images_per_s"]
+    remember(args, "speeds", speeds)
+    return speeds
 
 
 def trained(args: argparse.Namespace, style: str, network: str, steps: int) -> Path:
@@ -100,27 +130,25 @@ def trained(args: argparse.Namespace, style: str, network: str, steps: int) -> P
     kept = args.output / f"{style}-{network}-{steps}.safetensors"
     if not kept.exists():
         say(f"{style} with {network}, {steps} steps")
-        run = args.output / "runs" / kept.stem
-        go_on = run / "checkpoints/last.ckpt"
-        more = [f"ckpt_path={quoted(go_on)}"] if go_on.exists() else []
-        train(args, style, network, f"paths.run={quoted(run)}", f"trainer.max_steps={steps}", *more)
+        runs = args.output / "runs" / kept.stem
+        train(args, style, network, f"paths.outputs={quoted(runs)}", f"trainer.max_steps={steps}")
+        found = runs.glob(f"**/{style}.safetensors")
         with atomic_path(kept) as temporary:
-            shutil.copyfile(run / f"{style}.safetensors", temporary)
+            shutil.copyfile(max(found, key=lambda path: path.stat().st_mtime), temporary)
     return kept
 
 
 def evaluated(args: argparse.Namespace, file: Path) -> dict[str, dict]:
     """What scripts/evaluate.py says of a release file."""
-    found = args.output / f"{file.stem}.json"
-    if not found.exists():
+    if not (args.output / f"{file.stem}.json").exists():
         say(f"{file.stem}: measuring")
         run_child(
             SCRIPTS / "evaluate.py", f"checkpoint={quoted(file)}",
-            f"photos={quoted(Path(args.photos))}", "protocols=[johnson]",
+            f"photos={quoted(args.photos)}", "protocols=[johnson]",
             f"output={quoted(args.output)}", f"traces={quoted(args.output / 'traces')}",
             PYTHONPATH=str(SCRIPTS),
         )  # fmt: skip
-    return json.loads(found.read_text())
+    return remembered(args, file.stem)
 
 
 def row(file: Path, figures: dict[str, dict], ratio: float | None) -> list[str]:
@@ -140,7 +168,8 @@ def compare(args: argparse.Namespace) -> list[list[str]]:
     begin(args)
     others = [args.steps] if "steps" in args.compare else []
     if "time" in args.compare:
-        others.append(steps_in_the_same_time(args))
+        speeds = remembered(args, "speeds") or measure_speeds(args)
+        others.append(max(1, round(args.steps * speeds["vgg19"] / speeds["compact"])))
     rows = []
     for style in args.styles:
         compact = trained(args, style, "compact", args.steps)

@@ -141,7 +141,7 @@ def describe(
             "painters_from": cfg.painters_from,
             "imagined_paintings": cfg.imagined,
             "optimizer": named(OmegaConf.to_container(cfg.optimizer)),
-            "held_out_errors": held_out,
+            "held_out_errors": held_out,  # before its weights became integers
             "before": before,
         },
         "limits": LIMITS,

@@ -9,6 +9,7 @@ from fst.checkpoint import (
     SCALE,
     find_checkpoint,
     load_checkpoint,
+    replace_card,
     save_checkpoint,
     shipped_styles,
 )
@@ -76,6 +77,20 @@ def test_integers_are_a_part_of_the_file_and_written_again_the_same(tmp_path, bi
         damaged = rewrite(paths[1], paths[0], first | {scale: torch.ones(shape)})
         with pytest.raises(InputError, match="plain.safetensors: expected scales of decoder"):
             load_checkpoint(damaged)
+    name = scale.removesuffix(SCALE)
+    for changed, said in (
+        ({name: first[name][0, 0, 0]}, f"expected {name} as floats or as integers with a scale"),
+        ({scale: first[scale].half()}, f"expected scales of {name} that fit"),
+        ({"other" + SCALE: first[scale].clone()}, "expected the integers that other.scale is for"),
+    ):
+        with pytest.raises(InputError, match=said):
+            load_checkpoint(rewrite(paths[1], paths[0], first | changed))
+    without = {key: tensor for key, tensor in first.items() if key != scale}
+    with pytest.raises(InputError, match=f"expected {name} as floats or as integers with a scale"):
+        load_checkpoint(rewrite(paths[1], paths[0], without))
+    replace_card(paths[1], {**card, "more": 1})
+    assert load_checkpoint(paths[1])[1]["more"] == 1
+    assert load_file(paths[1])[name].equal(first[name])
     kernels[0].data[0, 0, 0, 0] = float("nan")
     with pytest.raises(InputError, match="expected finite weights, found NaN or infinity in"):
         save_checkpoint(paths[0], net, card, integers)

@@ -5,7 +5,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from fst.agreement import agreement, rank_correlation, style_errors
-from fst.checkpoint import find_checkpoint, load_checkpoint
+from fst.checkpoint import find_checkpoint, load_checkpoint, replace_card
 from fst.compact import (
     CHANNELS,
     LAYERS,
@@ -129,10 +129,15 @@ def test_other_files_are_refused(tmp_path, net):
         CompactFeatures(["relu1_1"], find_checkpoint("udnie"))
     card = {"network": {"name": NAME, "arguments": {"widths": [[4, 4, 4]] * 3 + [[4, 4]]}}}
     save_compact(tmp_path / "other.safetensors", net, card)
-    with pytest.raises(InputError, match=r"other.safetensors: expected the weights that its card"):
+    with pytest.raises(InputError, match=r"other.safetensors: expected adapters.relu1_1 of shape"):
         CompactFeatures(["relu1_1"], tmp_path / "other.safetensors")
     with pytest.raises(InputError, match="found no such file"):
         CompactFeatures(["relu1_1"], tmp_path / "none.safetensors")
+    for widths in [3, 3, 3, 3], None, "48", [*WIDTHS[:3], [8, 8.5]], [*WIDTHS[:3], [10**12] * 2]:
+        impossible = {"network": {"name": NAME, "arguments": {"widths": widths}}}
+        replace_card(tmp_path / "other.safetensors", impossible)
+        with pytest.raises(InputError, match="expected a (possible|whole)|width of the compact"):
+            CompactFeatures(["relu1_1"], tmp_path / "other.safetensors")
 
 
 def test_a_loss_network_is_no_style(file):

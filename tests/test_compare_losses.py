@@ -1,18 +1,18 @@
 """The comparison of loss networks asks for the right runs, and says what they found."""
 
 import json
-import re
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, run_inline
+from conftest import ROOT, error_line, make_painting, run_inline
 from hydra import compose, initialize_config_dir
 
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import compare_losses
+from composing.reports import run_name
 
 from fst.errors import InputError
 
@@ -39,12 +39,23 @@ def runs(monkeypatch):
             network = "compact" if "Compact" in cfg.loss.extractor._target_ else "vgg19"
             Path(cfg.callbacks.meter.file).write_text(json.dumps({"images_per_s": SPEED[network]}))
         else:
-            Path(cfg.paths.run).mkdir(parents=True)
+            folder = Path(f"{cfg.paths.run}_{run_name(settings)}")  # as scripts/train.py names it
+            folder.mkdir(parents=True)
             shipped = ROOT / "checkpoints" / f"{cfg.style.name}.safetensors"
-            shutil.copyfile(shipped, Path(cfg.paths.run) / shipped.name)
+            shutil.copyfile(shipped, folder / shipped.name)
 
     monkeypatch.setattr(compare_losses, "run_child", run)
     return found
+
+
+@pytest.fixture
+def photos(monkeypatch, tmp_path):
+    """A folder without photos, and the painting of udnie."""
+    (tmp_path / "paintings").mkdir()
+    make_painting(tmp_path / "paintings/udnie.jpg")
+    monkeypatch.setenv("FST_PAINTINGS", str(tmp_path / "paintings"))
+    (tmp_path / "my photos").mkdir()
+    return tmp_path / "my photos"
 
 
 def arguments(monkeypatch, *words):
@@ -52,10 +63,10 @@ def arguments(monkeypatch, *words):
     return compare_losses.parse_args()
 
 
-def test_the_same_steps_and_the_same_time(runs, monkeypatch, tmp_path):
+def test_the_same_steps_and_the_same_time(runs, photos, monkeypatch, tmp_path):
     args = arguments(
-        monkeypatch, "my photos", "--styles", "udnie", "--steps", 50, "-o", tmp_path,
-        "trainer.precision=32-true",
+        monkeypatch, photos, "--styles", "udnie", "--steps", 50, "-o", tmp_path / "out",
+        "--precision", "32-true",
     )  # fmt: skip
     rows = compare_losses.compare(args)
     cells = [(cell[0], cell[1], cell[4], cell[7], cell[8]) for cell in rows]
@@ -66,22 +77,38 @@ def test_the_same_steps_and_the_same_time(runs, monkeypatch, tmp_path):
     ]
     trainings = [cfg for cfg in runs if "trainer" in cfg]
     assert [cfg.trainer.max_steps for cfg in trainings] == [41, 41, 50, 50, 20]
-    assert {cfg.data.root for cfg in trainings} == {"my photos"}
+    assert {cfg.data.root for cfg in trainings} == {str(photos)}
+    assert len({cfg.compile for cfg in trainings}) == 1  # one is not faster for that
     assert {cfg.trainer.precision for cfg in trainings} == {"32-true"}
     once = len(runs)
+    monkeypatch.setitem(SPEED, "vgg19", 13)
     assert compare_losses.compare(args) == rows
-    assert len(runs) == once + 2  # the speeds
+    assert len(runs) == once
 
 
-def test_another_folder_is_asked_for_with_other_settings(runs, monkeypatch, tmp_path):
-    words = "photos", "--styles", "udnie", "--steps", 50, "--compare", "steps", "-o", tmp_path
-    assert len(compare_losses.compare(arguments(monkeypatch, *words))) == 2
-    with pytest.raises(InputError, match="expected the settings that it began with.*try another"):
-        compare_losses.compare(arguments(monkeypatch, *words, "seed=3"))
+def test_bad_input_is_said_before_anything_runs(runs, photos, monkeypatch, tmp_path):
+    good = [photos, "--styles", "udnie", "--steps", 50, "--compare", "steps", "-o", tmp_path / "a"]
+    assert len(compare_losses.compare(arguments(monkeypatch, *good))) == 2
+    once = len(runs)
+    for words, said in (
+        ([*good, "--steps", 60], "expected the settings that it began with.*try another"),
+        ([*good, "--steps", 0], "--steps: expected a whole number from 1 up, found 0"),
+        ([tmp_path / "none", *good[1:]], "none: expected a folder of photos, found none"),
+        ([*good, "--weights", tmp_path / "w"], "expected one of .*w'"),
+    ):
+        with pytest.raises(InputError, match=said):
+            compare_losses.compare(arguments(monkeypatch, *words))
+    (tmp_path / "a/settings.json").write_text("{")
+    with pytest.raises(InputError, match=r"settings.json: expected what this script wrote"):
+        compare_losses.compare(arguments(monkeypatch, *good))
+    assert len(runs) == once
 
 
-def test_what_a_training_says_is_said(tmp_path):
-    words = "--styles", "udnie", "--compare", "steps", "-o", tmp_path / "out"
-    result = run_inline("compare_losses", tmp_path / "none", *words)
-    assert result.returncode == 1
-    assert re.match(r"error: train.py: .*/none: expected a folder", result.stderr.split("\n")[-2])
+def test_an_unknown_painting_and_what_a_training_says_is_said(photos, tmp_path):
+    words = photos, "--compare", "steps", "-o", tmp_path / "out", "--styles"
+    unknown = run_inline("compare_losses", *words, "udnie", "nobody")
+    assert unknown.returncode == 1
+    assert "nobody" in error_line(unknown)
+    failed = run_inline("compare_losses", *words, "udnie")
+    assert failed.returncode == 1
+    assert failed.stderr.splitlines()[-1].startswith("error: train.py: ")
