@@ -40,6 +40,8 @@ def test_command(words, tmp_path, painting, photo_folder):
         export(words[2:], tmp_path)
     elif words[:2] == ["python", "scripts/benchmark.py"]:
         benchmark(words[2:], tmp_path)
+    elif words[:2] == ["python", "scripts/compare_losses.py"]:  # tests/test_compare_losses.py
+        assert run_inline("compare_losses", *words[2:], "--help").returncode == 0
     elif words[:2] == ["python", "scripts/check_data.py"]:
         names = tmp_path / words[-1]
         assert run_inline("check_data", photo_folder, words[3], names).returncode == 0
