@@ -11,7 +11,8 @@ Files for resuming a training are Lightning's ``.ckpt``, a different thing.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +91,7 @@ def replace_card(path: Path, card: dict[str, Any]) -> None:
     Raises:
         InputError: No such file, not a release, or it cannot be written.
     """
-    read_release(path)
-    with safe_open(path, framework="pt") as file:
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    _, weights = _read(path)
     _write(path, weights, card)
 
 
@@ -118,12 +117,7 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     """
     path = Path(path)
     card, weights = read_release(path)
-    try:
-        with torch.device("meta"):
-            net = build_network(card["network"]["name"], **card["network"]["arguments"])
-    except (RuntimeError, OverflowError) as error:  # sizes beyond what a tensor can have
-        raise InputError(f"{path}: expected a possible network, found {card['network']}") from error
-    check_weights(net, weights, path)
+    net = check_network(partial(build_network, card["network"]["name"]), card, weights, path)
     net.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
     return net.requires_grad_(False).eval(), card
 
@@ -134,6 +128,15 @@ def read_release(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     Raises:
         InputError: No such file, not a release, or of a newer format.
     """
+    card, weights = _read(path)
+    try:
+        return card, from_integers(weights)
+    except ValueError as error:
+        raise InputError(f"{path}: expected {error}") from error
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The card, and tensors as they are stored."""
     _check_magic(path)
     try:
         with safe_open(path, framework="pt") as file:
@@ -143,11 +146,7 @@ def read_release(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise InputError(
             f"{path}: expected a style checkpoint, found a damaged file ({error})"
         ) from error
-    card = _read_card(metadata, path)
-    try:
-        return card, from_integers(weights)
-    except ValueError as error:
-        raise InputError(f"{path}: expected {error}") from error
+    return _read_card(metadata, path), weights
 
 
 def _check_magic(path: Path) -> None:
@@ -191,8 +190,19 @@ def _read_card(metadata: dict[str, str], path: Path) -> dict[str, Any]:
     return card
 
 
-def check_weights(net: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
-    """Raise an InputError unless a file's weights are a network's, and finite."""
+def check_network(
+    build: Callable[..., nn.Module], card: dict[str, Any], weights: dict[str, Tensor], path: Path
+) -> nn.Module:
+    """The network of a card, without memory, once its weights are known to fit and to be finite.
+
+    Raises:
+        InputError: No such network is possible, or it has other weights.
+    """
+    try:
+        with torch.device("meta"):
+            net = build(**card["network"]["arguments"])
+    except (TypeError, RuntimeError, OverflowError) as error:  # also sizes beyond a tensor's
+        raise InputError(f"{path}: expected a possible network, found {card['network']}") from error
     expected = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     for name in sorted(expected | found):
@@ -202,6 +212,7 @@ def check_weights(net: nn.Module, weights: dict[str, Tensor], path: Path) -> Non
                 f"its card names, found {found.get(name, 'none')}"
             )
     _check_finite(weights, path)
+    return net
 
 
 def _check_finite(weights: dict[str, Tensor], path: str | Path) -> None:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fst.checkpoint import check_weights, read_release, save_checkpoint, shipped_folder
+from fst.checkpoint import check_network, read_release, save_checkpoint, shipped_folder
 from fst.errors import InputError, check_whole
 from fst.fused import LossNetwork, Refinement, usable
 from fst.losses import gram_matrix
@@ -249,11 +249,8 @@ def save_compact(path: Path, net: CompactVGG, card: dict[str, Any]) -> None:
     map to relu5_1's activations."""
     deep = {f"trunk.{end - 1}.weight" for end in net.ends[-len(net.widths[-1]) :]}
     deep.add("adapters.relu5_1")  # no preset looks at these activations but for their Gram matrix
-    matrices = {name: weight for name, weight in net.state_dict().items() if weight.dim() > 1}
-    bits = {
-        name: 4 if name in deep and weight.shape[-2 if weight.dim() == 3 else 0] % 2 == 0 else 8
-        for name, weight in matrices.items()
-    }
+    weights = net.state_dict().items()
+    bits = {name: 4 if name in deep else 8 for name, weight in weights if weight.dim() > 1}
     save_checkpoint(path, net, card, bits)
 
 
@@ -269,12 +266,7 @@ def load_compact(path: Path) -> tuple[CompactVGG, dict[str, Any]]:
             f"{path}: expected a compact loss network, found the network "
             f"{card['network']['name']!r}; try loss.extractor.weights=null"
         )
-    arguments = card["network"]["arguments"]
-    try:
-        with torch.device("meta"):
-            check_weights(CompactVGG(**arguments), weights, path)
-    except (TypeError, RuntimeError, OverflowError) as error:  # also sizes beyond a tensor's
-        raise InputError(f"{path}: expected a possible network, found {arguments}") from error
-    net = CompactVGG(**arguments)
+    check_network(CompactVGG, card, weights, path)
+    net = CompactVGG(**card["network"]["arguments"])
     net.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
     return net.requires_grad_(False).eval(), card

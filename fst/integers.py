@@ -15,8 +15,8 @@ def to_integers(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
 
     Args:
         weight: A kernel ``(O, I, h, w)``, or maps ``(..., O, I)``.
-        bits: 8, or 4 with an even O: half of the size, and an error of 0.1 to 0.2 (RMS over that of
-            the weights) instead of 0.01.
+        bits: 8, or 4 (8 where O is odd): half of the size, and an error of 0.1 to 0.2 (RMS over
+            that of the weights) instead of 0.01.
 
     Returns:
         int8 of the weight's shape; or uint8 of half as many output channels, those of the second
@@ -26,6 +26,8 @@ def to_integers(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     >>> to_integers(torch.tensor([[0.5, -1.0, 0.25]]), 8)[0]
     tensor([[  64, -127,   32]], dtype=torch.int8)
     """
+    if weight.shape[_outputs(weight)] % 2:
+        bits = 8
     inputs = [-3, -2, -1] if weight.dim() == 4 else [-1]
     most = 2 ** (bits - 1) - 1
     largest = weight.abs().amax(inputs, keepdim=True) / most

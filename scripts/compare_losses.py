@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.measuring import run_child, say
+from benchmarks.training import WARM
 from composing import config_errors, find_painting, quoted, resolve_compile
 from hydra import compose, initialize_config_dir
 
@@ -28,7 +29,7 @@ from fst.signals import leave, signals
 
 SCRIPTS = Path(__file__).parent
 STYLES = ("composition_vii", "great_wave", "starry_night", "the_scream")  # it has not seen them
-WARM, COUNTED, TURNS = 10, 30, 2  # steps of the measurement of speed; the better turn counts
+COUNTED, TURNS = 30, 2  # steps of the measurement of speed; the better turn counts
 NETWORKS = ("compact", "vgg19")
 COLUMNS = (
     "painting", "loss network", "steps", "seconds", "objective", "style", "content",

@@ -28,7 +28,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
-from fst.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint, shipped_styles
+from fst.checkpoint import find_checkpoint, load_checkpoint, replace_card, shipped_styles
 from fst.data import MIN_SIDE, HeldOutPhotos, PhotoDataModule, load_painting
 from fst.errors import InputError, check_whole
 from fst.evaluation import Evaluation, distances, measure
@@ -70,7 +70,7 @@ def evaluate(cfg: DictConfig) -> dict[str, dict[str, Any]]:
         sheet = contact_sheet(found.rows, cfg.size)
         save_picture(Photo.from_image(sheet), output / f"{name}.jpg")
         if cfg.update_card:
-            save_checkpoint(style.file, style.net, {**style.card, "evaluation": found.figures})
+            replace_card(style.file, {**style.card, "evaluation": found.figures})
         print(f"{name}: measured; {output / name}.json", file=sys.stderr)
     return results
 
