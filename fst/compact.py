@@ -35,7 +35,7 @@ TRUNK = {  # which convolution of the trunk each layer is predicted from
 }  # fmt: skip
 LAYERS = *TRUNK, "relu5_1"
 # relu5_1 has the most directions
-WIDTHS = (48, 48, 48), (96, 96, 96), (160, 160, 224), (256, 512, 512)
+WIDTHS = (48, 48, 48), (96, 96, 96), (160, 224, 224), (320, 512, 512)
 BLOCKS, PLAIN = (3, 3, 3), 2  # convolutions of the first blocks; of the last, before refinements
 STYLED = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")  # have Gram matrices of their own
 
@@ -244,14 +244,17 @@ def _lists(widths: Sequence[Sequence[int]]) -> list[list[int]]:
     return [list(block) for block in widths]
 
 
+def four_bits(net: CompactVGG) -> list[str]:
+    """The weights that a file has in four bits: kernels of the last two blocks, and the map to
+    relu5_1's activations, which no preset looks at but for their Gram matrix."""
+    deep = net.ends[-sum(map(len, net.widths[-2:])) :]
+    return [*(f"trunk.{end - 1}.weight" for end in deep), "adapters.relu5_1"]
+
+
 def save_compact(path: Path, net: CompactVGG, card: dict[str, Any]) -> None:
-    """Write a file of the network: eight bits a weight, four in the last block's kernels and the
-    map to relu5_1's activations."""
-    deep = {f"trunk.{end - 1}.weight" for end in net.ends[-len(net.widths[-1]) :]}
-    deep.add("adapters.relu5_1")  # no preset looks at these activations but for their Gram matrix
-    weights = net.state_dict().items()
-    bits = {name: 4 if name in deep else 8 for name, weight in weights if weight.dim() > 1}
-    save_checkpoint(path, net, card, bits)
+    """Write a file of the network: eight bits a weight, four in those of `four_bits`."""
+    bits = {name: 8 for name, weight in net.state_dict().items() if weight.dim() > 1}
+    save_checkpoint(path, net, card, bits | dict.fromkeys(four_bits(net), 4))
 
 
 def load_compact(path: Path) -> tuple[CompactVGG, dict[str, Any]]:

@@ -15,9 +15,10 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from fst.compact import LAYERS, Adapted, CompactVGG
+from fst.compact import LAYERS, Adapted, CompactVGG, four_bits
 from fst.errors import InputError
 from fst.fused import LossNetwork
+from fst.integers import SCALE, from_integers, to_integers
 from fst.losses import gram_matrix
 from fst.mixing import Mixer, Painters
 
@@ -41,6 +42,7 @@ class Distillation(pl.LightningModule):
         scheduler: Called with the optimiser, stepped after every step.
         gram_weight: Of the roots of the Gram matrices' errors; that of activations is 1.
         painters_from: Step from which on painters are asked.
+        rounded_from: Step from which on weights of four bits are rounded as in the file.
         compiled: Whether passes run through ``torch.compile``.
         begun: Whether the student is one of `release_net`, which goes on from there.
     """
@@ -57,6 +59,7 @@ class Distillation(pl.LightningModule):
         scheduler: Callable[[torch.optim.Optimizer], Any],
         gram_weight: float = 2,
         painters_from: int = 0,
+        rounded_from: int = 0,
         compiled: bool = False,
         begun: bool = False,
     ) -> None:
@@ -65,6 +68,8 @@ class Distillation(pl.LightningModule):
         self.teacher = teacher.to(memory_format=torch.channels_last)
         self.mixer, self.painters = mixer, painters
         self.gram_weight, self.painters_from = gram_weight, painters_from
+        self.rounded_from = rounded_from
+        self._change: dict[str, Tensor] = {}  # what weights of four bits were rounded by
         self._optimizer, self._scheduler = optimizer, scheduler
         self.register_buffer("scales", torch.zeros(len(LAYERS)))  # RMS of the teacher's activations
         self._begun = begun
@@ -79,6 +84,8 @@ class Distillation(pl.LightningModule):
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
         if not self.scales.any():
             self._measure(torch.cat([photos, self.mixer.pictures(photos)]))
+        if self.global_step >= self.rounded_from:
+            self._round()
         half = len(photos) // 2
         if self.global_step < self.painters_from:
             pictures = self.mixer.pictures(photos)
@@ -146,7 +153,22 @@ class Distillation(pl.LightningModule):
         if self._begun:
             _rescale(self.net, 1 / self.scales)
 
+    @torch.no_grad()
+    def _round(self) -> None:
+        """Look at weights of four bits as the file will have them; the optimiser changes the
+        weights themselves (Bengio et al.'s straight-through estimator, arXiv:1308.3432)."""
+        weights = dict(self.net.named_parameters())
+        for name in four_bits(self.net):
+            integers, scale = to_integers(weights[name], 4)
+            found = from_integers({name: integers, name + SCALE: scale})[name]
+            self._change[name] = found - weights[name]
+            weights[name].copy_(found)
+
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        with torch.no_grad():
+            for name, change in self._change.items():
+                self.net.get_parameter(name).sub_(change)
+            self._change.clear()
         for weight in self.net.parameters():  # of layers not looked at in this step: none is none
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)

@@ -8,7 +8,10 @@ It takes VGG-19's weights, a folder of photos, paintings (paths.paintings) and t
 
 import datetime
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
+from functools import partial
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +27,10 @@ from composing import (
     run_alone,
 )
 from composing.failures import explained
-from composing.strokes import imagine
+from composing.manners import imagine
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from stylize import cores
 from torch import nn
 
 from fst import __version__
@@ -36,7 +40,7 @@ from fst.data import load_painting
 from fst.distillation import Distillation
 from fst.errors import InputError, check_whole
 from fst.files import check_folder, make_folder
-from fst.images import find_images, to_tensor
+from fst.images import find_images, flatten, read_photo, to_tensor
 from fst.mixing import WIDTH, Mixer, Painters
 from fst.safety import AtomicCheckpointIO
 
@@ -62,7 +66,11 @@ def distill(cfg: DictConfig) -> Path:
         student = student.widened(cfg.network.widths).requires_grad_(True)
     else:
         student, start = instantiate(cfg.network), None
-    paintings += [to_tensor(imagine(IMAGINED, 100 + k)) for k in range(cfg.imagined)]
+    more = find_pictures(cfg.pictures)
+    paintings += more
+    with ProcessPoolExecutor(cores()) as pool:
+        seeds = range(100, 100 + cfg.imagined)
+        paintings += map(to_tensor, pool.map(partial(imagine, IMAGINED), seeds))
     mixer = Mixer(nets, paintings)
     module = Distillation(
         student,
@@ -73,6 +81,7 @@ def distill(cfg: DictConfig) -> Path:
         instantiate(cfg.scheduler),
         cfg.gram_weight,
         cfg.painters_from,
+        cfg.rounded_from,
         resolve_compile(cfg.compile, cfg.trainer.max_steps),
         start is not None,
     )
@@ -97,7 +106,7 @@ def distill(cfg: DictConfig) -> Path:
         if "held_out/grams" not in trainer.callback_metrics:  # the last steps were no interval
             trainer.validate(module, photos, verbose=False)
     path = run / f"{NAME}.safetensors"
-    save_compact(path, module.release_net(), describe(cfg, module, start))
+    save_compact(path, module.release_net(), describe(cfg, module, start, len(more)))
     return path
 
 
@@ -119,8 +128,19 @@ def find_styles(cfg: DictConfig) -> tuple[list[torch.Tensor], list[nn.Module]]:
     return [load_painting(path, PAINTING) for path in files], nets
 
 
+def find_pictures(folder: str | None) -> list[torch.Tensor]:
+    """The pictures of a folder as they are."""
+    if folder is None:
+        return []
+    files = find_images(Path(folder).expanduser())
+    if not files:
+        raise InputError(f"{folder}: expected pictures, found none; try pictures=null")
+    with ThreadPool(cores()) as pool:
+        return pool.map(lambda path: to_tensor(flatten(read_photo(path))), files)
+
+
 def describe(
-    cfg: DictConfig, module: Distillation, start: dict[str, Any] | None
+    cfg: DictConfig, module: Distillation, start: dict[str, Any] | None, more: int
 ) -> dict[str, object]:
     """What the file says of itself, without any path of this machine."""
     before = start["training"] if start else None
@@ -139,7 +159,9 @@ def describe(
             "held_out_paintings": list(cfg.held_out),
             "gram_weight": cfg.gram_weight,
             "painters_from": cfg.painters_from,
+            "rounded_from": cfg.rounded_from,
             "imagined_paintings": cfg.imagined,
+            "gathered_pictures": more,
             "optimizer": named(OmegaConf.to_container(cfg.optimizer)),
             "held_out_errors": held_out,  # before its weights became integers
             "before": before,

@@ -89,17 +89,3 @@ def paint(
             stroke(draw, rng, angles, colours, broad, unit * length)
     small = picture.resize((size, size), Image.Resampling.LANCZOS)
     return small.filter(ImageFilter.UnsharpMask(radius=2, percent=60, threshold=2))
-
-
-def imagine(size: int, seed: int) -> Image.Image:
-    """A picture with a palette, strokes and density of its own."""
-    rng = np.random.default_rng(seed)
-    palette = rng.uniform(0, 255, (rng.integers(3, 8), 3))
-    grey = palette.mean(1, keepdims=True)
-    palette = np.clip(grey + (palette - grey) * rng.uniform(0.4, 1.3), 0, 255)
-    broad, long = rng.uniform(0.5, 2), rng.uniform(0.3, 1.2)
-    layers = [
-        (width * broad, max(24, length * long * broad), int(count / broad**1.5))
-        for width, length, count in LAYERS[: rng.integers(2, 5)]
-    ]
-    return paint(size, seed, palette, layers)
