@@ -54,7 +54,7 @@ def stroke(
     x, y = rng.uniform(-0.1 * size, 1.1 * size, 2)  # no bare corners
     shade, path = rng.uniform(0.8, 1.15), []
     base = colour(rng, palette, 1 - y / size, shade)
-    for _ in range(int(length / 6)):
+    for _ in range(max(4, int(length / 6))):
         path.append((x, y))
         angle = angles[int(np.clip(y, 0, size - 1)), int(np.clip(x, 0, size - 1))]
         x, y = x + 6 * np.cos(angle), y + 6 * np.sin(angle)
