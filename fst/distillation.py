@@ -26,6 +26,7 @@ SELDOM = {"relu1_2", "relu2_2", "relu3_3", "relu4_3"}  # layers of one preset on
 EVERY = 5  # steps in one of which these are looked at
 DEEP = "relu5_1"  # the layer whose Gram matrices are hardest to learn,
 DEEP_WEIGHT = 2  # and half of what a style trained with the student lacks: more than the others
+KEPT = 50  # steps for which the scales of weights of four bits are: to look for them takes time
 TINY = 1e-6  # of a Gram matrix's error: a root has no gradient at 0
 FLAT = 1e-3  # of a layer's mean energy: what a flat picture's Gram matrix is divided by at least
 
@@ -69,7 +70,8 @@ class Distillation(pl.LightningModule):
         self.mixer, self.painters = mixer, painters
         self.gram_weight, self.painters_from = gram_weight, painters_from
         self.rounded_from = rounded_from
-        self._change: dict[str, Tensor] = {}  # what weights of four bits were rounded by
+        self._change: dict[str, Tensor] = {}  # what weights of four bits were rounded by,
+        self._scales: dict[str, Tensor] = {}  # and the scale of each
         self._optimizer, self._scheduler = optimizer, scheduler
         self.register_buffer("scales", torch.zeros(len(LAYERS)))  # RMS of the teacher's activations
         self._begun = begun
@@ -159,8 +161,9 @@ class Distillation(pl.LightningModule):
         weights themselves (Bengio et al.'s straight-through estimator, arXiv:1308.3432)."""
         weights = dict(self.net.named_parameters())
         for name in four_bits(self.net):
-            integers, scale = to_integers(weights[name], 4)
-            found = from_integers({name: integers, name + SCALE: scale})[name]
+            known = None if self.global_step % KEPT == 0 else self._scales.get(name)
+            integers, self._scales[name] = to_integers(weights[name], 4, known)
+            found = from_integers({name: integers, name + SCALE: self._scales[name]})[name]
             self._change[name] = found - weights[name]
             weights[name].copy_(found)
 

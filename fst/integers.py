@@ -10,13 +10,14 @@ TRIED = 40  # scales from which that of a channel in four bits is chosen
 LEAST = 0.35  # of the scale that reaches the greatest weight: what is greater becomes the greatest
 
 
-def to_integers(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+def to_integers(weight: Tensor, bits: int, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Integers and what they are multiplied by.
 
     Args:
         weight: A kernel ``(O, I, h, w)``, or maps ``(..., O, I)``.
         bits: 8, or 4 (8 where O is odd): half of the size, and an error of 0.1 to 0.2 (RMS over
             that of the weights) instead of 0.01.
+        scale: What integers of four bits are to be multiplied by, where that is known.
 
     Returns:
         int8 of the weight's shape; or uint8 of half as many output channels, those of the second
@@ -33,12 +34,14 @@ def to_integers(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     largest = weight.abs().amax(inputs, keepdim=True) / most
     if bits == 8:
         return _round(weight, largest, most).char(), largest
-    scale, least = largest, torch.full_like(largest, torch.inf)
-    for share in torch.linspace(1, LEAST, TRIED):
-        tried = share * largest
-        error = (_round(weight, tried, most) * tried - weight).square().sum(inputs, keepdim=True)
-        scale = torch.where(error < least, tried, scale)
-        least = torch.minimum(error, least)
+    if scale is None:
+        scale, least = largest, torch.full_like(largest, torch.inf)
+        for share in torch.linspace(1, LEAST, TRIED):
+            tried = share * largest
+            error = _round(weight, tried, most) * tried - weight
+            error = error.square().sum(inputs, keepdim=True)
+            scale = torch.where(error < least, tried, scale)
+            least = torch.minimum(error, least)
     low, high = (_round(weight, scale, most) + 8).byte().chunk(2, _outputs(weight))
     return low | high << 4, scale
 

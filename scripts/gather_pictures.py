@@ -7,6 +7,7 @@ python scripts/gather_pictures.py unpacked/* -o more
 A compact loss network is asked about styles that nobody has seen; the paintings at hand are few.
 Looks for pictures in folders, zip archives (.zip, .pk3) and Qt resources (.rcc), and keeps opaque
 ones of 256 px and more that show something, of those much alike one, and as many of each folder.
+Whether a picture may be trained with is for you to say.
 """
 
 import argparse
@@ -40,22 +41,30 @@ def pictures(folder: Path) -> Iterator[tuple[str, bytes]]:
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         suffix = path.suffix.lower()
         if suffix in (".zip", ".pk3"):
-            with zipfile.ZipFile(path) as archive:
-                for name in sorted(archive.namelist()):
-                    if name.lower().endswith(SUFFIXES):
-                        yield name, archive.read(name)
+            yield from archived(path)
         elif suffix == ".rcc":
             yield from resources(path)
         elif suffix in SUFFIXES:
             yield path.name, path.read_bytes()
 
 
+def archived(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The pictures in a zip archive."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in sorted(archive.namelist()):
+                if name.lower().endswith(SUFFIXES):
+                    yield name, archive.read(name)
+    except zipfile.BadZipFile as error:
+        raise InputError(f"{path}: expected a zip archive, found {error}; remove it") from error
+
+
 def resources(path: Path) -> Iterator[tuple[str, bytes]]:
     """The pictures in a file of Qt's resource compiler: each blob has its length before it."""
     content = path.read_bytes()
-    magic, _, _, place, end = struct.unpack(">4s4I", content[:20])
-    if magic != b"qres":
-        raise InputError(f"{path}: expected Qt resources, found none; try without it")
+    if not content.startswith(b"qres") or len(content) < 20:
+        raise InputError(f"{path}: expected Qt resources, found none; remove it")
+    _, _, place, end = struct.unpack(">4I", content[4:20])
     while place < end:
         (length,) = struct.unpack(">I", content[place : place + 4])
         blob = content[place + 4 : place + 4 + length]

@@ -8,12 +8,13 @@ from torch.nn import functional as F
 from torchvision.models.vgg import cfgs, make_layers
 
 from fst.checkpoint import find_checkpoint, load_checkpoint
-from fst.compact import LAYERS, CompactVGG, load_compact
+from fst.compact import LAYERS, NAME, CompactVGG, four_bits, load_compact, save_compact
 from fst.distillation import FLAT, Distillation, _rescale
 from fst.losses import gram_matrix
 from fst.mixing import PAINTERS, Mixer, Painters, turned
 
 WIDTHS = [[4, 4, 4], [4, 4, 4], [4, 4, 4], [4, 4]]
+NETWORK = {"name": NAME, "arguments": {"widths": WIDTHS}}
 
 
 class Teacher(torch.nn.Module):
@@ -202,6 +203,36 @@ def test_the_student_of_a_file_trains_on_and_grows(arguments, tmp_path):
     assert after.widths == ((4, 4, 4), (4, 4, 4), (4, 4, 5), (4, 6, 6))
     assert later["network"]["arguments"]["widths"] == [list(block) for block in after.widths]
     assert later["training"]["before"] == card["training"]
+
+
+def test_weights_of_four_bits_are_seen_as_the_file_has_them(module, tmp_path):
+    module.rounded_from = 0
+    optimizer = torch.optim.SGD(module.net.parameters(), 0)
+    before = {name: weight.detach().clone() for name, weight in module.net.named_parameters()}
+    module.training_step(torch.rand(2, 3, 64, 64), 0).backward()
+    seen = {name: weight.detach().clone() for name, weight in module.net.named_parameters()}
+    module.on_before_optimizer_step(optimizer)
+    save_compact(tmp_path / "a.safetensors", module.net, {"network": NETWORK})
+    written = load_compact(tmp_path / "a.safetensors")[0].state_dict()
+    changed = {name for name in before if not torch.equal(seen[name], before[name])}
+    assert changed == set(four_bits(module.net))
+    for name in changed:
+        assert torch.allclose(seen[name], written[name], atol=1e-6)
+    for name, weight in module.net.named_parameters():  # the optimiser has the weights themselves
+        assert torch.allclose(weight, before[name], atol=1e-6)
+        assert weight.grad is not None
+
+
+def test_pictures_beside_the_paintings_are_in_the_card(arguments, tmp_path):
+    (tmp_path / "more").mkdir()
+    make_painting(tmp_path / "more/a.png")
+    result = run_inline("distill", *arguments, f"pictures={tmp_path / 'more'}", "rounded_from=1")
+    assert result.returncode == 0, result.stderr
+    training = load_compact(Path(result.stdout.split()[-1]))[1]["training"]
+    assert (training["gathered_pictures"], training["rounded_from"]) == (1, 1)
+    (tmp_path / "empty").mkdir()
+    result = run_inline("distill", *arguments, f"pictures={tmp_path / 'empty'}")
+    assert "empty: expected pictures, found none; try pictures=null" in error_line(result)
 
 
 def test_no_paintings_are_said_in_one_line(arguments, tmp_path):

@@ -69,7 +69,8 @@ def shaped(rng: np.random.Generator, size: int, palette: np.ndarray) -> Image.Im
     outline = _tint(rng, palette) if rng.random() < 0.6 else None
     width = round(unit * rng.uniform(2, 9))
     for _ in range(int(rng.uniform(60, 350))):
-        (x, y), r = rng.uniform(0, SCALE * size, 2), unit * rng.uniform(8, 160) ** rng.uniform(0.8, 1)
+        x, y = rng.uniform(0, SCALE * size, 2)
+        r = unit * rng.uniform(8, 160) ** rng.uniform(0.8, 1)
         fill, kind = _tint(rng, palette), rng.integers(4)
         if kind == 0:
             draw.ellipse([x - r, y - r, x + r, y + r], fill=fill, outline=outline, width=width)
