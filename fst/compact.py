@@ -35,7 +35,7 @@ TRUNK = {  # which convolution of the trunk each layer is predicted from
 }  # fmt: skip
 LAYERS = *TRUNK, "relu5_1"
 # relu5_1 has the most directions
-WIDTHS = (48, 48, 48), (96, 96, 96), (160, 224, 224), (320, 512, 512)
+WIDTHS = (48, 48, 48), (96, 96, 96), (160, 160, 224), (256, 512, 512)
 BLOCKS, PLAIN = (3, 3, 3), 2  # convolutions of the first blocks; of the last, before refinements
 STYLED = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")  # have Gram matrices of their own
 
@@ -245,9 +245,9 @@ def _lists(widths: Sequence[Sequence[int]]) -> list[list[int]]:
 
 
 def four_bits(net: CompactVGG) -> list[str]:
-    """The weights that a file has in four bits: kernels of the last two blocks, and the map to
-    relu5_1's activations, which no preset looks at but for their Gram matrix."""
-    deep = net.ends[-sum(map(len, net.widths[-2:])) :]
+    """The weights that a file has in four bits: the last block's kernels, and the map to relu5_1's
+    activations, which no preset looks at but for their Gram matrix."""
+    deep = net.ends[-len(net.widths[-1]) :]
     return [*(f"trunk.{end - 1}.weight" for end in deep), "adapters.relu5_1"]
 
 

@@ -14,7 +14,6 @@ import argparse
 import io
 import random
 import struct
-import sys
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -23,7 +22,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from stylize import cores
-from tqdm import tqdm
 
 from fst.errors import InputError, check_whole, one_line_errors
 from fst.files import make_folder
@@ -137,11 +135,11 @@ def main() -> None:
                 raise InputError(f"{folder}: expected a folder, found none; try another")
         make_folder(args.output)
         seen: list[np.ndarray] = []
-        for folder in tqdm(args.folders, unit="folder", file=sys.stderr):
+        for folder in args.folders:
             kept = gather(folder, args.most, seen, args.workers)
             for k, jpeg in enumerate(kept):
                 (args.output / f"{folder.name}_{k:03d}.jpg").write_bytes(jpeg)
-            print(f"{folder.name}: {len(kept)}")
+            print(f"{folder.name}: {len(kept)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,17 @@ paints them."""
 
 import io
 import struct
+import sys
 import zipfile
 
 import numpy as np
 import pytest
-from composing.manners import MANNERS, imagine
-from conftest import error_line, run_inline
+from conftest import ROOT, error_line, run_inline
 from PIL import Image
+
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from composing.manners import MANNERS, imagine
 
 SIZE = 300
 
