@@ -86,7 +86,7 @@ class Distillation(pl.LightningModule):
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
         if not self.scales.any():
             self._measure(torch.cat([photos, self.mixer.pictures(photos)]))
-        if self.global_step >= self.rounded_from:
+        if self.global_step >= self.rounded_from and not self._change:  # once for all of a step
             self._round()
         half = len(photos) // 2
         if self.global_step < self.painters_from:

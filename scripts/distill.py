@@ -8,9 +8,7 @@ It takes VGG-19's weights, a folder of photos, paintings (paths.paintings) and t
 
 import datetime
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
-from functools import partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
@@ -66,11 +64,9 @@ def distill(cfg: DictConfig) -> Path:
         student = student.widened(cfg.network.widths).requires_grad_(True)
     else:
         student, start = instantiate(cfg.network), None
-    more = find_pictures(cfg.pictures)
+    more = find_pictures(cfg)
     paintings += more
-    with ProcessPoolExecutor(cores()) as pool:
-        seeds = range(100, 100 + cfg.imagined)
-        paintings += map(to_tensor, pool.map(partial(imagine, IMAGINED), seeds))
+    paintings += [to_tensor(imagine(IMAGINED, 100 + k)) for k in range(cfg.imagined)]
     mixer = Mixer(nets, paintings)
     module = Distillation(
         student,
@@ -128,13 +124,13 @@ def find_styles(cfg: DictConfig) -> tuple[list[torch.Tensor], list[nn.Module]]:
     return [load_painting(path, PAINTING) for path in files], nets
 
 
-def find_pictures(folder: str | None) -> list[torch.Tensor]:
-    """The pictures of a folder as they are."""
-    if folder is None:
+def find_pictures(cfg: DictConfig) -> list[torch.Tensor]:
+    """The pictures beside the paintings, as they are."""
+    if cfg.pictures is None:
         return []
-    files = find_images(Path(folder).expanduser())
+    files = find_images(Path(str(cfg.pictures)).expanduser())
     if not files:
-        raise InputError(f"{folder}: expected pictures, found none; try pictures=null")
+        raise InputError(f"{cfg.pictures}: expected pictures, found none; try pictures=null")
     with ThreadPool(cores()) as pool:
         return pool.map(lambda path: to_tensor(flatten(read_photo(path))), files)
 

@@ -16,7 +16,7 @@ import random
 import struct
 import zipfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import numpy as np
@@ -89,10 +89,11 @@ def look(found: tuple[str, bytes]) -> tuple[bytes, bytes] | None:
     scale = min(1, SIDE / min(image.size))
     size = tuple(round(scale * side) for side in image.size)
     image = image.resize(size, Image.Resampling.LANCZOS)
-    levels = np.asarray(image.convert("L"), np.int16)
+    grey = image.convert("L")
+    levels = np.asarray(grey, np.int16)
     if np.mean(np.diff(levels, axis=1) == 0) > FLAT or levels.std() < CONTRAST:
         return None
-    tiny = np.asarray(image.convert("L").resize((17, 16), Image.Resampling.BOX), np.int16)
+    tiny = np.asarray(grey.resize((17, 16), Image.Resampling.BOX), np.int16)
     out = io.BytesIO()
     image.save(out, "JPEG", quality=88)
     return out.getvalue(), np.packbits(np.diff(tiny, axis=1) > 0).tobytes()
@@ -100,8 +101,8 @@ def look(found: tuple[str, bytes]) -> tuple[bytes, bytes] | None:
 
 def gather(folder: Path, most: int, seen: list[np.ndarray], workers: int) -> list[bytes]:
     """As many pictures of a folder that are like none of ``seen``, which they join."""
-    with ProcessPoolExecutor(workers) as pool:
-        looked = [each for each in pool.map(look, pictures(folder), chunksize=8) if each]
+    with ThreadPool(workers) as pool:
+        looked = [each for each in pool.imap(look, pictures(folder)) if each]
     random.Random(0).shuffle(looked)
     kept = []
     for jpeg, packed in looked:
@@ -122,7 +123,7 @@ def parse_args() -> argparse.Namespace:
     add("folders", type=Path, nargs="+", metavar="FOLDER", help="where to look, and in what it has")
     add("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where to write JPEGs")
     add("--most", type=int, default=150, help="pictures of one folder (%(default)s)")
-    add("--workers", type=int, default=cores(), help="processes (%(default)s)")
+    add("--workers", type=int, default=cores(), help="threads (%(default)s)")
     return parser.parse_args()
 
 
@@ -130,6 +131,7 @@ def main() -> None:
     args = parse_args()
     with one_line_errors():
         check_whole("--most", args.most, 1)
+        check_whole("--workers", args.workers, 1)
         for folder in args.folders:
             if not folder.is_dir():
                 raise InputError(f"{folder}: expected a folder, found none; try another")

@@ -75,6 +75,9 @@ def test_what_it_cannot_use_is_said_in_one_line(folder, tmp_path):
     assert "--most: expected a whole" in error_line(
         run_inline("gather_pictures", folder, "-o", out, "--most", 0)
     )
+    assert "--workers: expected a whole" in error_line(
+        run_inline("gather_pictures", folder, "-o", out, "--workers", 0)
+    )
     (folder / "more.rcc").write_bytes(b"something else, and long enough for a head")
     result = run_inline("gather_pictures", folder, "-o", out, "--workers", 1)
     assert "more.rcc: expected Qt resources, found none" in error_line(result)

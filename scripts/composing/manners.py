@@ -1,6 +1,6 @@
-"""Other manners than brush strokes to paint by rule in: what no painting at hand is made of.
+"""Manners to paint by rule in, beside brush strokes: what no painting at hand is made of.
 
-All are drawn twice as large and reduced, as strokes are; sizes are of a picture of 1024 px.
+Lines and shapes are drawn twice as large and reduced, as strokes are.
 """
 
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from composing.noise import smooth
 from composing.strokes import LAYERS, SCALE, field, paint
 
 Manner = Callable[[np.random.Generator, int, np.ndarray], Image.Image]
@@ -24,6 +25,7 @@ def imagine(size: int, seed: int) -> Image.Image:
 
 
 def brushed(rng: np.random.Generator, size: int, palette: np.ndarray) -> Image.Image:
+    """Strokes as of `composing.strokes`, broad or fine, long or short, few or many layers."""
     broad, long = rng.uniform(0.5, 2), rng.uniform(0.3, 1.2)
     layers = [
         (width * broad, max(24, length * long * broad), int(count / broad**1.5))
@@ -132,9 +134,7 @@ def clouded(rng: np.random.Generator, size: int, palette: np.ndarray) -> Image.I
     for colour in palette:
         noise = np.zeros((size, size))
         for cells in octaves:
-            coarse = Image.fromarray(rng.normal(size=(cells, cells)).astype(np.float32))
-            fine = np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC))
-            noise += np.abs(fine) / cells ** rng.uniform(0.2, 1)
+            noise += np.abs(smooth(rng, cells, size)) / cells ** rng.uniform(0.2, 1)
         share = np.exp(sharp * noise / noise.std())[..., None]
         total, weights = total + share * colour, weights + share
     return _image(total / weights)

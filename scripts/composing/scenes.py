@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
+from composing.noise import smooth
 from fst.images import Photo, save_picture
 
 SIZE = 320  # px a side
@@ -43,8 +44,7 @@ def noise(rng: np.random.Generator, octaves: Sequence[int] = (3, 6, 12, 24, 48, 
     """Smooth noise of mean 0 and deviation 1, ``(SIZE, SIZE)``, each octave half as strong."""
     total = np.zeros((SIZE, SIZE))
     for k, cells in enumerate(octaves):
-        coarse = Image.fromarray(rng.normal(size=(cells, cells)).astype(np.float32))
-        total += np.asarray(coarse.resize((SIZE, SIZE), Image.Resampling.BICUBIC)) / 2**k
+        total += smooth(rng, cells, SIZE) / 2**k
     return (total - total.mean()) / total.std()
 
 

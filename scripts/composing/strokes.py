@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from composing.noise import smooth
+
 PALETTE = (  # deep water to evening sky; RGB
     (16, 32, 66), (20, 82, 110), (38, 140, 148), (240, 226, 190), (246, 176, 78),
     (226, 94, 54), (150, 40, 66),
@@ -23,9 +25,7 @@ def field(rng: np.random.Generator, size: int) -> np.ndarray:
     """Directions in radians, ``(size, size)``: two octaves of smooth noise."""
     total = np.zeros((size, size))
     for cells, strength in ((4, 1.0), (9, 0.45)):
-        coarse = Image.fromarray(rng.normal(size=(cells, cells)).astype(np.float32))
-        smooth = coarse.resize((size, size), Image.Resampling.BICUBIC)
-        total += strength * np.asarray(smooth)
+        total += strength * smooth(rng, cells, size)
     return 2.2 * total
 
 
