@@ -139,6 +139,15 @@ def _dense(features: Tensor | Features) -> Tensor:
     return features if isinstance(features, Tensor) else features.dense()
 
 
+def relative_distances(found: Tensor, target: Tensor) -> Tensor:
+    """Squared distances of ``(N, ...)`` over the energy of their target or targets, ``(N,)``."""
+    return _relative(_SquaredDistance.apply(found, target), target)
+
+
+def _relative(squared: Tensor, target: Tensor) -> Tensor:
+    return squared / _squares(target).clamp_min(1e-12)
+
+
 def style_distance(
     features: Tensor | Features, target: Tensor, normalization: str = "relative"
 ) -> Tensor:
@@ -152,7 +161,7 @@ def style_distance(
     else:
         squared = _GramDistance.apply(_wide(features), target)
     if normalization == "relative":
-        return (squared / _squares(target).clamp_min(1e-12)).mean()
+        return _relative(squared, target).mean()
     return (squared / target.shape[1] ** 2).mean()  # H W is in the Gram matrix already
 
 
@@ -161,10 +170,9 @@ def content_distance(features: Tensor, target: Tensor, normalization: str = "rel
 
     ``relative`` divides by the energy of each photo's features, ``johnson2016`` by C H W.
     """
-    squared = _SquaredDistance.apply(features, target)
     if normalization == "relative":
-        return (squared / _squares(target).clamp_min(1e-12)).mean()
-    return (squared / target[0].numel()).mean()
+        return relative_distances(features, target).mean()
+    return (_SquaredDistance.apply(features, target) / target[0].numel()).mean()
 
 
 def total_variation(images: Tensor) -> Tensor:

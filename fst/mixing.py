@@ -1,15 +1,16 @@
 """Where the compact loss network's training has its pictures from."""
 
+import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from fst.compact import GRID
-from fst.losses import PerceptualLoss, moved
+from fst.compact import GRID, Adapted
+from fst.losses import moved, relative_distances, total_variation
 from fst.networks import build_network
 
 WIDTH = 16  # channels of the style networks, as of most shipped ones
@@ -18,7 +19,7 @@ RATE = 2e-3  # of a painter's Adam
 LIVES = 200, 800  # steps of a painter
 WEIGHTS = 4, 20  # its style weight
 REFRESH = 20  # steps between two looks at its painting: the student learns
-PAINTERS = 8  # at work in turn
+TV_WEIGHT = 2
 STYLE = {"relu1_1": 0.3, "relu2_1": 0.2, "relu3_1": 0.2, "relu4_1": 0.2, "relu5_1": 0.1}
 CONTENT = ("relu3_1", "relu3_1", "relu4_2")  # the layer of one painter in three is the deep one
 
@@ -49,9 +50,13 @@ class Mixer:
     Args:
         nets: Style networks of `WIDTH`, ``(N, 3, H, W)`` RGB in [0, 1] to the same.
         paintings: ``(3, H, W)`` each, RGB in [0, 1].
+        count: Of networks at work in a step, each on a part of the photos.
     """
 
-    def __init__(self, nets: Sequence[nn.Module], paintings: Sequence[Tensor]) -> None:
+    def __init__(
+        self, nets: Sequence[nn.Module], paintings: Sequence[Tensor], count: int = 1
+    ) -> None:
+        self.count = count
         self.weights = [{k: v.detach() for k, v in net.named_parameters()} for net in nets]
         self.paintings = list(paintings)
         net = build_network("transformer", width=WIDTH)
@@ -97,8 +102,13 @@ class Mixer:
 
     @torch.no_grad()
     def styled(self, photos: Tensor) -> Tensor:
-        """Photos as some net has them; both ``(N, 3, H, W)`` RGB in [0, 1]."""
-        return self.apply(self.net(), photos).float().clamp(0, 1)
+        """Photos as some nets have them; both ``(N, 3, H, W)`` RGB in [0, 1]."""
+        found = [self.apply(self.net(), mine) for mine in self.parts(photos)]
+        return torch.cat(found).float().clamp(0, 1)
+
+    def parts(self, photos: Tensor) -> tuple[Tensor, ...]:
+        """The photos of each of the networks."""
+        return photos.tensor_split(min(self.count, len(photos)))
 
     @torch.no_grad()
     def pictures(self, photos: Tensor) -> Tensor:
@@ -152,26 +162,69 @@ class Painters:
     hundred steps each begins again, with another painting, from the weights of a trained network.
 
     Args:
-        mixer: Where their paintings are from, and the networks that they begin as.
-        student: ``student(images, layers)`` gives activations as loss networks do.
+        mixer: Where their paintings are from, and the networks that they begin as; as many of them
+            are at work in a step.
+        student: ``student(images, layers)`` gives activations as `fst.compact.CompactVGG`.
     """
 
-    def __init__(self, mixer: Mixer, student: Callable[..., Mapping]) -> None:
-        self.mixer, self.extractor = mixer, _View(student)
+    def __init__(self, mixer: Mixer, student: Callable[..., Mapping[str, Adapted]]) -> None:
+        self.mixer, self.student = mixer, student
         self.painters: list[_Painter] = []
 
     def paint(self, photos: Tensor) -> Tensor:
-        """``(N, 3, H, W)`` photos in [0, 1] as one of the painters has them; it learns a step."""
-        if len(self.painters) < PAINTERS:
-            self.painters.append(self._begin(photos))
-        k = randint(len(self.painters))
-        if self.painters[k].left <= 0:
-            self.painters[k] = self._begin(photos)
-        painted = self.painters[k].paint(self.mixer.apply, photos)
-        if not torch.isfinite(painted).all():  # it went too far: another takes its place
-            self.painters[k].left = 0
-            return photos
-        return painted
+        """``(N, 3, H, W)`` photos in [0, 1], each as one of the painters has it; these learn a
+        step. The student sees all at once: on a GPU many painters take little more time than one.
+        """
+        parts = self.mixer.parts(photos)
+        for k, mine in enumerate(parts):
+            if k == len(self.painters):
+                self.painters.append(self._begin(mine))
+            elif self.painters[k].left <= 0:
+                self.painters[k] = self._begin(mine)
+        painters = self.painters[: len(parts)]
+        self._look([painter for painter in painters if painter.left % REFRESH == 0])
+        pairs = list(zip(painters, parts, strict=True))
+        painted = torch.cat([self.mixer.apply(one.weights, mine) for one, mine in pairs]).float()
+        owners = [painter for painter, mine in pairs for _ in mine]
+        loss = self._loss(painted, photos, owners) * (len(painters) / len(photos))
+        weights = [list(painter.weights.values()) for painter in painters]
+        gradients = iter(torch.autograd.grad(loss, itertools.chain(*weights)))
+        painted = painted.detach()
+        finite = painted.isfinite().flatten(1).all(1)
+        kept = iter(finite.tolist())
+        for painter, mine in pairs:
+            painter.learn(gradients)
+            if not all([next(kept) for _ in mine]):  # it went too far: another takes its place
+                painter.left = 0
+        return torch.where(finite.view(-1, 1, 1, 1), painted, photos).clamp(0, 1)
+
+    @torch.no_grad()
+    def _look(self, painters: Sequence["_Painter"]) -> None:
+        """Take their paintings' Gram matrices, as the student of this step has them."""
+        if painters:
+            found = self.student(torch.cat([each.painting for each in painters]), list(STYLE))
+            for layer in STYLE:
+                for painter, gram in zip(painters, found[layer].gram().split(1), strict=True):
+                    painter.grams[layer] = gram
+
+    def _loss(self, painted: Tensor, photos: Tensor, owners: Sequence["_Painter"]) -> Tensor:
+        """The sum of the pictures' losses: a painter's weights have the gradient of its own."""
+        contents = list(dict.fromkeys(owner.content for owner in owners))
+        painted, photos = moved(randint(GRID**2), GRID, painted, photos)
+        found = self.student(painted, [*STYLE, *contents])
+        with torch.no_grad():
+            wanted = self.student(photos, contents)
+        with torch.autocast(painted.device.type, enabled=False):
+            style = 0
+            for layer, weight in STYLE.items():
+                grams = torch.cat([owner.grams[layer] for owner in owners])
+                style = style + weight * relative_distances(found[layer].gram(), grams)
+            loss = style * style.new_tensor([owner.weight for owner in owners])
+            for layer in contents:
+                mine = loss.new_tensor([owner.content == layer for owner in owners])
+                both = found[layer].dense(), wanted[layer].dense()
+                loss = loss + mine * relative_distances(*both)
+            return loss.sum() + TV_WEIGHT * len(painted) * total_variation(painted)
 
     def _begin(self, photos: Tensor) -> "_Painter":
         size, kind = 2 * photos.shape[-1], torch.rand(())
@@ -181,44 +234,25 @@ class Painters:
             painting = F.interpolate(photos[:1], (size, size), mode="bilinear")
             if kind < 0.8:
                 painting = self.mixer.styled(painting)
-        return _Painter(self.mixer.net(), worn(painting), self.extractor)
+        return _Painter(self.mixer.net(), worn(painting))
 
 
 class _Painter:
-    def __init__(self, weights: dict[str, Tensor], painting: Tensor, extractor: nn.Module) -> None:
-        self.weights = {name: each.clone() for name, each in weights.items()}
+    """The weights of a style network, on their way to a painting."""
+
+    def __init__(self, weights: dict[str, Tensor], painting: Tensor) -> None:
+        self.weights = {name: each.clone().requires_grad_() for name, each in weights.items()}
         self.painting = painting.contiguous(memory_format=torch.channels_last)
-        for each in self.weights.values():
-            each.requires_grad_()
+        self.grams: dict[str, Tensor] = {}
         self.optimizer = torch.optim.Adam(self.weights.values(), RATE, fused=True)
         (first, last), (low, high) = LIVES, WEIGHTS
         self.left = first + REFRESH * randint((last - first) // REFRESH)
-        weight = low * (high / low) ** torch.rand(()).item()
-        content = {CONTENT[randint(len(CONTENT))]: 1.0}
-        self.loss = PerceptualLoss(lambda _: extractor, content, STYLE, 1, weight, 2)
+        self.weight = low * (high / low) ** torch.rand(()).item()
+        self.content = CONTENT[randint(len(CONTENT))]
 
-    def paint(self, apply: Callable[..., Tensor], photos: Tensor) -> Tensor:
-        if self.left % REFRESH == 0:
-            self.loss.set_style(self.painting)
+    def learn(self, gradients: Iterator[Tensor]) -> None:
         self.left -= 1
-        painted = apply(self.weights, photos).float()
-        weights = list(self.weights.values())
-        loss = self.loss(*moved(self.left, GRID, painted, photos))["total"]
-        gradients = torch.autograd.grad(loss, weights)
-        for weight, gradient in zip(weights, gradients, strict=True):
-            weight.grad = gradient
-        nn.utils.clip_grad_norm_(weights, 1)
+        for weight in self.weights.values():
+            weight.grad = next(gradients)
+        nn.utils.clip_grad_norm_(self.weights.values(), 1)
         self.optimizer.step()
-        return painted.detach().clamp(0, 1)
-
-
-class _View(nn.Module):
-    """The student as a loss network of its present weights, which are not its own."""
-
-    def __init__(self, student: Callable[..., Mapping]) -> None:
-        super().__init__()
-        self.student = [student]
-
-    def forward(self, images: Tensor, layers: Sequence[str]) -> Mapping:
-        (student,) = self.student
-        return student(images, layers)

@@ -50,6 +50,7 @@ IMAGINED = 360  # px, of pictures painted by rule; tides is none of them
 def distill(cfg: DictConfig) -> Path:
     """Run the training; gives the file of the student."""
     check_whole("trainer.max_steps", cfg.trainer.max_steps, 1)
+    check_whole("painters", cfg.painters, 1)
     cfg.trainer.precision = resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     OmegaConf.resolve(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -67,7 +68,7 @@ def distill(cfg: DictConfig) -> Path:
     more = find_pictures(cfg)
     paintings += more
     paintings += [to_tensor(imagine(IMAGINED, 100 + k)) for k in range(cfg.imagined)]
-    mixer = Mixer(nets, paintings)
+    mixer = Mixer(nets, paintings, cfg.painters)
     module = Distillation(
         student,
         teacher,
@@ -154,6 +155,7 @@ def describe(
             "batch_size": cfg.data.batch_size,
             "held_out_paintings": list(cfg.held_out),
             "gram_weight": cfg.gram_weight,
+            "painters": cfg.painters,
             "painters_from": cfg.painters_from,
             "rounded_from": cfg.rounded_from,
             "imagined_paintings": cfg.imagined,

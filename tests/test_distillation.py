@@ -1,3 +1,4 @@
+import copy
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from fst.checkpoint import find_checkpoint, load_checkpoint
 from fst.compact import LAYERS, NAME, CompactVGG, four_bits, load_compact, save_compact
 from fst.distillation import FLAT, Distillation, _rescale
 from fst.losses import gram_matrix
-from fst.mixing import PAINTERS, Mixer, Painters, turned
+from fst.mixing import Mixer, Painters, turned
 
 WIDTHS = [[4, 4, 4], [4, 4, 4], [4, 4, 4], [4, 4]]
 NETWORK = {"name": NAME, "arguments": {"widths": WIDTHS}}
@@ -76,25 +77,72 @@ def test_other_hues_have_the_same_grey():
     assert (found - pictures).abs().mean() > 0.1
 
 
-def test_painters_learn_against_the_student_and_begin_again(module, monkeypatch):
-    monkeypatch.setattr("fst.mixing.PAINTERS", 1)
-    photos = torch.rand(2, 3, 64, 64)
+def test_painters_learn_against_the_student_and_begin_again(module):
+    module.mixer.count = 2
+    photos = torch.rand(4, 3, 64, 64)
     before = {name: each.clone() for name, each in module.mixer.weights[0].items()}
-    first = module.painters.paint(photos)
-    (painter,) = module.painters.painters
-    goal = painter.loss.to(torch.float32)
-    losses = [goal(first, photos)["total"].item()]
+    painters = module.painters
+
+    def losses(painted):
+        owners = [painter for painter in painters.painters for _ in range(2)]
+        parts = zip(painted.split(2), photos.split(2), owners[::2], strict=True)
+        return [painters._loss(*two, [owner] * 2).item() for *two, owner in parts]
+
+    first = losses(painters.paint(photos))
+    two = list(painters.painters)
+    assert len(two) == 2
     for _ in range(15):
-        painted = module.painters.paint(photos)
-    losses.append(goal(painted, photos)["total"].item())
-    assert losses[1] < 0.9 * losses[0]
-    assert module.painters.painters == [painter]
-    painter.left = 0
-    module.painters.paint(photos)
-    assert module.painters.painters != [painter]
+        painted = painters.paint(photos)
+    last = losses(painted)
+    assert all(b < 0.9 * a for a, b in zip(first, last, strict=True)), (first, last)
+    assert painters.painters == two
+    two[0].left = 0
+    painters.paint(photos)
+    assert painters.painters[0] != two[0]
+    assert painters.painters[1] == two[1]
     after = module.mixer.weights[0]
     assert all(torch.equal(before[name], after[name]) for name in before)  # copies learnt
-    assert PAINTERS > 1
+
+
+def test_a_painter_learns_as_it_would_alone(module):
+    module.mixer.count = 2
+    photos = torch.rand(4, 3, 64, 64)
+    painters = module.painters
+    painters.paint(photos)
+    _, second = painters.painters
+    before = {name: each.detach().clone() for name, each in second.weights.items()}
+    state = copy.deepcopy(second.optimizer.state_dict())
+    left = second.left
+    torch.manual_seed(5)
+    together = painters.paint(photos)
+    found = [each.detach().clone() for each in second.weights.values()]
+
+    with torch.no_grad():
+        for name, each in second.weights.items():
+            each.copy_(before[name])
+    second.optimizer.load_state_dict(state)
+    second.left = left
+    module.mixer.count, painters.painters = 1, [second]
+    torch.manual_seed(5)
+    alone = painters.paint(photos[2:])
+    torch.testing.assert_close(together[2:], alone)
+    torch.testing.assert_close(found, [each.detach() for each in second.weights.values()])
+
+
+def test_a_painter_that_goes_astray_gives_way(module):
+    module.mixer.count = 2
+    photos = torch.rand(4, 3, 64, 64)
+    module.painters.paint(photos)
+    first, second = module.painters.painters
+    with torch.no_grad():
+        next(iter(first.weights.values())).fill_(torch.nan)
+    painted = module.painters.paint(photos)
+    assert torch.equal(painted[:2], photos[:2])
+    assert not torch.equal(painted[2:], photos[2:])
+    assert painted.isfinite().all()
+    module.painters.paint(photos)
+    assert module.painters.painters[0] != first
+    assert module.painters.painters[1] == second
 
 
 def test_a_student_that_is_the_teacher_has_no_error(module):
