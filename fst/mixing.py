@@ -1,8 +1,7 @@
 """Where the compact loss network's training has its pictures from."""
 
-import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -49,39 +48,47 @@ class Mixer:
 
     Args:
         nets: Style networks of `WIDTH`, ``(N, 3, H, W)`` RGB in [0, 1] to the same.
-        paintings: ``(3, H, W)`` each, RGB in [0, 1].
+        paintings: Groups of them, seen equally often; ``(3, H, W)`` each, RGB in [0, 1].
         count: Of networks at work in a step, each on a part of the photos.
     """
 
     def __init__(
-        self, nets: Sequence[nn.Module], paintings: Sequence[Tensor], count: int = 1
+        self, nets: Sequence[nn.Module], paintings: Sequence[Sequence[Tensor]], count: int = 1
     ) -> None:
         self.count = count
-        self.weights = [{k: v.detach() for k, v in net.named_parameters()} for net in nets]
-        self.paintings = list(paintings)
         net = build_network("transformer", width=WIDTH)
+        self.shapes = {name: each.shape for name, each in net.named_parameters()}
+        # all of a net's weights in one tensor: many small operations take a GPU's time
+        self.weights = [_flat(each.detach() for each in net.parameters()) for net in nets]
+        # 1 where they are instance norms' or biases
+        self.norms = _flat(torch.full_like(each, each.dim() == 1) for each in net.parameters())
+        self.paintings = [list(group) for group in paintings if group]
         # of one shape, that of the nets, so that it can be compiled once
-        self.apply = lambda weights, photos: functional_call(net, weights, (photos,))
+        self._apply = lambda weights, photos: functional_call(net, weights, (photos,))
 
     def compile(self) -> None:
-        self.apply = torch.compile(self.apply, dynamic=False)
+        self._apply = torch.compile(self._apply, dynamic=False)
 
     def to(self, device: torch.device) -> None:
-        self.weights = [{k: v.to(device) for k, v in each.items()} for each in self.weights]
-        self.paintings = [painting.to(device) for painting in self.paintings]
+        self.norms, *self.weights = (each.to(device) for each in (self.norms, *self.weights))
+        self.paintings = [[each.to(device) for each in group] for group in self.paintings]
 
-    def net(self) -> dict[str, Tensor]:
+    def apply(self, weights: Tensor, photos: Tensor) -> Tensor:
+        """``(N, 3, H, W)`` photos as a net of these weights, of `net`, has them."""
+        parts = weights.split([shape.numel() for shape in self.shapes.values()])
+        pairs = zip(self.shapes.items(), parts, strict=True)
+        named = {name: part.view(shape) for (name, shape), part in pairs}
+        return self._apply(named, photos).float()
+
+    def net(self) -> Tensor:
         """The weights of a net between two of the nets, its instance norms a little at random.
 
         Most of the nets began as one another, so what lies between them is a style, too.
         """
         first, second = (self.weights[randint(len(self.weights))] for _ in range(2))
-        share = max(0, 1.5 * torch.rand(()).item() - 0.5)
-        found = {name: each.lerp(second[name], share) for name, each in first.items()}
+        found = first.lerp(second, max(0, 1.5 * torch.rand(()).item() - 0.5))
         if torch.rand(()) < 0.5:
-            for name, each in found.items():
-                if each.dim() == 1:
-                    found[name] = each * torch.exp(NORMS * torch.randn_like(each))
+            found = found * torch.exp(NORMS * self.norms * torch.randn_like(found))
         return found
 
     def painting(self, size: int) -> Tensor:
@@ -92,7 +99,8 @@ class Mixer:
         return found
 
     def _painting(self, size: int) -> Tensor:
-        painting = self.paintings[randint(len(self.paintings))]
+        group = self.paintings[randint(len(self.paintings))]
+        painting = group[randint(len(group))]
         side = min(*painting.shape[1:], int(size * (0.7 + 2.3 * torch.rand(()).item())))
         found = part(painting[None], side)
         if randint(2):
@@ -104,7 +112,7 @@ class Mixer:
     def styled(self, photos: Tensor) -> Tensor:
         """Photos as some nets have them; both ``(N, 3, H, W)`` RGB in [0, 1]."""
         found = [self.apply(self.net(), mine) for mine in self.parts(photos)]
-        return torch.cat(found).float().clamp(0, 1)
+        return torch.cat(found).clamp(0, 1)
 
     def parts(self, photos: Tensor) -> tuple[Tensor, ...]:
         """The photos of each of the networks."""
@@ -125,6 +133,10 @@ class Mixer:
                 near = part(found[k : k + 1], int(size * (0.5 + 0.5 * torch.rand(()).item())))
                 found[k] = F.interpolate(near, (size, size), mode="bilinear")[0]
         return worn(found).contiguous(memory_format=torch.channels_last)
+
+
+def _flat(tensors: Iterable[Tensor]) -> Tensor:
+    return torch.cat([each.flatten() for each in tensors])
 
 
 def turned(pictures: Tensor) -> Tensor:
@@ -184,16 +196,15 @@ class Painters:
         painters = self.painters[: len(parts)]
         self._look([painter for painter in painters if painter.left % REFRESH == 0])
         pairs = list(zip(painters, parts, strict=True))
-        painted = torch.cat([self.mixer.apply(one.weights, mine) for one, mine in pairs]).float()
+        painted = torch.cat([self.mixer.apply(one.weights, mine) for one, mine in pairs])
         owners = [painter for painter, mine in pairs for _ in mine]
         loss = self._loss(painted, photos, owners) * (len(painters) / len(photos))
-        weights = [list(painter.weights.values()) for painter in painters]
-        gradients = iter(torch.autograd.grad(loss, itertools.chain(*weights)))
+        gradients = torch.autograd.grad(loss, [painter.weights for painter in painters])
         painted = painted.detach()
         finite = painted.isfinite().flatten(1).all(1)
         kept = iter(finite.tolist())
-        for painter, mine in pairs:
-            painter.learn(gradients)
+        for (painter, mine), gradient in zip(pairs, gradients, strict=True):
+            painter.learn(gradient)
             if not all([next(kept) for _ in mine]):  # it went too far: another takes its place
                 painter.left = 0
         return torch.where(finite.view(-1, 1, 1, 1), painted, photos).clamp(0, 1)
@@ -240,19 +251,18 @@ class Painters:
 class _Painter:
     """The weights of a style network, on their way to a painting."""
 
-    def __init__(self, weights: dict[str, Tensor], painting: Tensor) -> None:
-        self.weights = {name: each.clone().requires_grad_() for name, each in weights.items()}
+    def __init__(self, weights: Tensor, painting: Tensor) -> None:
+        self.weights = weights.clone().requires_grad_()
         self.painting = painting.contiguous(memory_format=torch.channels_last)
         self.grams: dict[str, Tensor] = {}
-        self.optimizer = torch.optim.Adam(self.weights.values(), RATE, fused=True)
+        self.optimizer = torch.optim.Adam([self.weights], RATE, fused=True)
         (first, last), (low, high) = LIVES, WEIGHTS
         self.left = first + REFRESH * randint((last - first) // REFRESH)
         self.weight = low * (high / low) ** torch.rand(()).item()
         self.content = CONTENT[randint(len(CONTENT))]
 
-    def learn(self, gradients: Iterator[Tensor]) -> None:
+    def learn(self, gradient: Tensor) -> None:
         self.left -= 1
-        for weight in self.weights.values():
-            weight.grad = next(gradients)
-        nn.utils.clip_grad_norm_(self.weights.values(), 1)
+        self.weights.grad = gradient
+        nn.utils.clip_grad_norm_(self.weights, 1)
         self.optimizer.step()

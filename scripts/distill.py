@@ -66,9 +66,8 @@ def distill(cfg: DictConfig) -> Path:
     else:
         student, start = instantiate(cfg.network), None
     more = find_pictures(cfg)
-    paintings += more
-    paintings += [to_tensor(imagine(IMAGINED, 100 + k)) for k in range(cfg.imagined)]
-    mixer = Mixer(nets, paintings, cfg.painters)
+    imagined = [to_tensor(imagine(IMAGINED, 100 + k)) for k in range(cfg.imagined)]
+    mixer = Mixer(nets, [paintings, more, imagined], cfg.painters)
     module = Distillation(
         student,
         teacher,
@@ -119,7 +118,7 @@ def find_styles(cfg: DictConfig) -> tuple[list[torch.Tensor], list[nn.Module]]:
     for name in sorted({path.stem for path in files} & set(shipped_styles())):
         net, card = load_checkpoint(find_checkpoint(name))
         if card["network"]["arguments"]["width"] == WIDTH:
-            nets.append(net.to(memory_format=torch.channels_last))
+            nets.append(net)
     if not nets:
         raise InputError(f"{folder}: expected a painting of a shipped style, found none")
     return [load_painting(path, PAINTING) for path in files], nets
