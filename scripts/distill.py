@@ -34,16 +34,15 @@ from torch import nn
 from fst import __version__
 from fst.checkpoint import find_checkpoint, load_checkpoint, shipped_styles
 from fst.compact import LAYERS, NAME, load_compact, save_compact
-from fst.data import load_painting
 from fst.distillation import Distillation
 from fst.errors import InputError, check_whole
 from fst.files import check_folder, make_folder
-from fst.images import find_images, flatten, read_photo, to_tensor
+from fst.images import find_images, flatten, read_photo, resize_shorter, to_tensor
 from fst.mixing import WIDTH, Mixer, Painters
 from fst.safety import AtomicCheckpointIO
 
 LIMITS = "predicts VGG-19 on photos and painted pictures of 64 px and more; relu5_1 least"
-PAINTING = 640  # px, shorter side
+PAINTING = 640  # px, the most of a shorter side
 IMAGINED = 360  # px, of pictures painted by rule; tides is none of them
 
 
@@ -121,18 +120,28 @@ def find_styles(cfg: DictConfig) -> tuple[list[torch.Tensor], list[nn.Module]]:
             nets.append(net)
     if not nets:
         raise InputError(f"{folder}: expected a painting of a shipped style, found none")
-    return [load_painting(path, PAINTING) for path in files], nets
+    return read(files), nets
 
 
 def find_pictures(cfg: DictConfig) -> list[torch.Tensor]:
-    """The pictures beside the paintings, as they are."""
+    """The pictures beside the paintings."""
     if cfg.pictures is None:
         return []
     files = find_images(Path(str(cfg.pictures)).expanduser())
     if not files:
         raise InputError(f"{cfg.pictures}: expected pictures, found none; try pictures=null")
+    return read(files)
+
+
+def read(files: list[Path]) -> list[torch.Tensor]:
+    """Pictures, the shorter side of larger ones scaled down to `PAINTING`."""
+
+    def one(path: Path) -> torch.Tensor:
+        image = flatten(read_photo(path))
+        return to_tensor(resize_shorter(image, PAINTING) if min(image.size) > PAINTING else image)
+
     with ThreadPool(cores()) as pool:
-        return pool.map(lambda path: to_tensor(flatten(read_photo(path))), files)
+        return pool.map(one, files)
 
 
 def describe(
