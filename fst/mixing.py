@@ -50,6 +50,10 @@ class Mixer:
         nets: Style networks of `WIDTH`, ``(N, 3, H, W)`` RGB in [0, 1] to the same.
         paintings: Groups of them, seen equally often; ``(3, H, W)`` each, RGB in [0, 1].
         count: Of networks at work in a step, each on a part of the photos.
+
+    Attributes:
+        apply: ``apply(weights, photos)``: ``(N, 3, H, W)`` photos as the net of these weights, as
+            `net` gives them, has them; float32.
     """
 
     def __init__(
@@ -57,28 +61,27 @@ class Mixer:
     ) -> None:
         self.count = count
         net = build_network("transformer", width=WIDTH)
-        self.shapes = {name: each.shape for name, each in net.named_parameters()}
-        # all of a net's weights in one tensor: many small operations take a GPU's time
+        # all of a net's weights in one tensor: many small ones take time
         self.weights = [_flat(each.detach() for each in net.parameters()) for net in nets]
         # 1 where they are instance norms' or biases
         self.norms = _flat(torch.full_like(each, each.dim() == 1) for each in net.parameters())
         self.paintings = [list(group) for group in paintings if group]
-        # of one shape, that of the nets, so that it can be compiled once
-        self._apply = lambda weights, photos: functional_call(net, weights, (photos,))
+        shapes = {name: each.shape for name, each in net.named_parameters()}
+
+        def apply(weights: Tensor, photos: Tensor) -> Tensor:
+            parts = weights.split([shape.numel() for shape in shapes.values()])
+            pairs = zip(shapes.items(), parts, strict=True)
+            named = {name: part.view(shape) for (name, shape), part in pairs}
+            return functional_call(net, named, (photos,)).float()
+
+        self.apply = apply
 
     def compile(self) -> None:
-        self._apply = torch.compile(self._apply, dynamic=False)
+        self.apply = torch.compile(self.apply, dynamic=False)
 
     def to(self, device: torch.device) -> None:
         self.norms, *self.weights = (each.to(device) for each in (self.norms, *self.weights))
         self.paintings = [[each.to(device) for each in group] for group in self.paintings]
-
-    def apply(self, weights: Tensor, photos: Tensor) -> Tensor:
-        """``(N, 3, H, W)`` photos as a net of these weights, of `net`, has them."""
-        parts = weights.split([shape.numel() for shape in self.shapes.values()])
-        pairs = zip(self.shapes.items(), parts, strict=True)
-        named = {name: part.view(shape) for (name, shape), part in pairs}
-        return self._apply(named, photos).float()
 
     def net(self) -> Tensor:
         """The weights of a net between two of the nets, its instance norms a little at random.
