@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from fst.compact import STYLED, CompactVGG
-from fst.losses import PerceptualLoss, gram_matrix
+from fst.distances import gram_matrix
+from fst.losses import PerceptualLoss
 
 STRENGTHS = (0.1, 0.25, 0.5, 0.75, 1.0)  # of the style network's answer over the photo
 
@@ -67,7 +68,7 @@ def style_errors(
 
     Returns:
         By layer the squared error of the Gram matrices' distance to the painting's, over the energy
-        of the painting's: comparable with `fst.losses.style_distance`, of which it is the error.
+        of the painting's: comparable with `fst.distances.style_distance`, of which it is the error.
     """
     found: dict[str, list[Tensor]] = {name: [] for name in STYLED}
     goals = {name: gram_matrix(each) for name, each in teacher(painting, STYLED).items()}

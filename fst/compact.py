@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fst.checkpoint import check_network, read_release, save_checkpoint, shipped_folder
+from fst.distances import gram_matrix
 from fst.errors import InputError, check_whole
 from fst.fused import LossNetwork, Refinement, usable
-from fst.losses import gram_matrix
 
 NAME = "compact_vgg19"
 CHANNELS = {1: 64, 2: 128, 3: 256, 4: 512, 5: 512}  # VGG's, by block
@@ -50,7 +50,7 @@ class Adapted:
     size: tuple[int, int]  # H and W
 
     def gram(self) -> Tensor:
-        """What `fst.losses.gram_matrix` is of VGG's activations, ``(N, C, C)``."""
+        """What `fst.distances.gram_matrix` is of VGG's activations, ``(N, C, C)``."""
         narrow = gram_matrix(self.features)[:, None]
         return (self.style @ narrow @ self.style.mT).mean(1)
 
@@ -189,7 +189,7 @@ class CompactFeatures(nn.Module):
         weights: A file of scripts/distill.py; None is the one that ships with the package.
 
     Attributes:
-        grid: How training should move pictures, see `fst.losses.moved`.
+        grid: How training should show pictures, see `fst.losses.shown`.
 
     Raises:
         InputError: An unknown layer, or a file that cannot be had or used.

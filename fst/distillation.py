@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from fst.compact import LAYERS, Adapted, CompactVGG, four_bits
+from fst.distances import gram_matrix
 from fst.errors import InputError
 from fst.fused import LossNetwork
 from fst.integers import SCALE, from_integers, to_integers
-from fst.losses import gram_matrix
 from fst.mixing import Mixer, Painters
 
 SELDOM = {"relu1_2", "relu2_2", "relu3_3", "relu4_3"}  # layers of one preset only

@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from fst.errors import InputError
 from fst.fused import LossNetwork
-from fst.losses import moved
 from fst.networks import STRIDE
 
 GRID = 50  # times: a grid is seen where other differences are not
@@ -91,8 +90,8 @@ class StyleModule(pl.LightningModule):
     def _compare(self, photos: Tensor, number: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The network's answer to a batch, and every term of it."""
         stylized = self(photos)
-        grid = getattr(self.loss, "grid", 1) if torch.is_grad_enabled() else 1
-        terms = self.loss(*moved(number, grid, stylized, photos))
+        in_turn = torch.is_grad_enabled() and getattr(self.loss, "grid", 1) > 1
+        terms = self.loss(stylized, photos, *[number] * in_turn)
         if self.shift_weight:
             terms["shift"] = self.shift_error(photos, stylized, number)
             terms["total"] = terms["total"] + self.shift_weight * terms["shift"]

@@ -16,185 +16,28 @@ Losses are float32 whatever the precision of the images and features.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
+from fst.distances import content_distance, dense, gram_matrix, style_distance, total_variation
 from fst.errors import InputError
 
 NORMALIZATIONS = ("relative", "johnson2016")
-PIECE = 256  # positions: a product of so many loses little by its rounding to bfloat16
 
 
-class _Gram(torch.autograd.Function):
-    """The Gram matrix with a gradient of one matrix product, where autograd takes two."""
+def shown(number: int, grid: int, *images: Tensor) -> tuple[Tensor, ...]:
+    """``(N, C, H, W)`` images as training should show them to a loss network, each time otherwise.
 
-    @staticmethod
-    def forward(ctx: Any, features: Tensor) -> Tensor:
-        flat, gram = _flat_and_gram(features)
-        ctx.save_for_backward(flat)
-        ctx.shape = features.shape
-        return gram
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        (flat,) = ctx.saved_tensors
-        symmetric = (gradient + gradient.mT) / flat.shape[1]
-        return _unflatten(flat @ symmetric.to(flat.dtype), ctx.shape)
-
-
-class _GramDistance(torch.autograd.Function):
-    """Squared distances of Gram matrices to a symmetric one, with the gradient of both at once."""
-
-    @staticmethod
-    def forward(ctx: Any, features: Tensor, target: Tensor) -> Tensor:
-        flat, gram = _flat_and_gram(features)
-        difference = gram.sub_(target)
-        ctx.save_for_backward(flat, difference)
-        ctx.shape = features.shape
-        return _squares(difference)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        flat, difference = ctx.saved_tensors
-        scaled = difference * (4 / flat.shape[1] * gradient).view(-1, 1, 1)
-        return _unflatten(flat @ scaled.to(flat.dtype), ctx.shape), None
-
-
-def _flat_and_gram(features: Tensor) -> tuple[Tensor, Tensor]:
-    flat = features.permute(0, 2, 3, 1).flatten(1, 2)  # (N, H W, C): a view of channels-last
-    count, area, channels = flat.shape
-    if flat.dtype != torch.bfloat16:
-        return flat, flat.mT @ flat / area
-    # products of bf16 are summed in float32 but come back in bf16: take them from short pieces,
-    # and sum these in float32
-    whole = area // PIECE * PIECE
-    pieces = flat[:, :whole].unflatten(1, (-1, PIECE)).flatten(0, 1)  # (N pieces, PIECE, C)
-    total = (pieces.mT @ pieces).float().unflatten(0, (count, -1)).sum(1)
-    if whole < area:
-        rest = flat[:, whole:].float()
-        total = total.baddbmm_(rest.mT, rest)
-    return flat, total.view(count, channels, channels).div_(area)
-
-
-def _unflatten(flat: Tensor, shape: torch.Size) -> Tensor:
-    count, channels, height, width = shape
-    return flat.view(count, height, width, channels).permute(0, 3, 1, 2)
-
-
-class _SquaredDistance(torch.autograd.Function):
-    """Sums of squared differences, one for each of a batch, with a gradient of one product."""
-
-    @staticmethod
-    def forward(ctx: Any, found: Tensor, target: Tensor) -> Tensor:
-        difference = found.float() - target
-        ctx.save_for_backward(difference)
-        ctx.dtype = found.dtype
-        return _squares(difference)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (difference,) = ctx.saved_tensors
-        scale = (2 * gradient).view(-1, *[1] * (difference.ndim - 1))
-        return (difference * scale).to(ctx.dtype), None
-
-
-def _squares(x: Tensor) -> Tensor:
-    """The sum of squares of each of a batch, ``(N,)`` float32."""
-    over = tuple(range(1, x.ndim))
-    return torch.linalg.vector_norm(x, dim=over, dtype=torch.float32).square()
-
-
-def gram_matrix(features: Tensor) -> Tensor:
-    """Channel correlations of ``(N, C, H, W)`` features, averaged over positions: ``(N, C, C)``.
-
-    Float32 from features of float32, bfloat16 or float16 (converted first: it would overflow). From
-    bfloat16 its entries are within a few thousandths.
-
-    >>> gram_matrix(torch.ones(1, 2, 3, 3))
-    tensor([[[1., 1.],
-             [1., 1.]]])
+    To one that only predicts another a picture that is mirrored, or moved by less than ``grid``
+    pixels, is another one, about which it is wrong in another way: with numbers one after the other
+    every second picture is mirrored, and all lack up to ``grid`` - 1 first rows and columns.
     """
-    return _Gram.apply(_wide(features))
-
-
-def _wide(features: Tensor) -> Tensor:
-    return features.float() if features.dtype == torch.float16 else features
-
-
-class Features(Protocol):
-    """What a loss network may give in the place of activations, and make of it on demand."""
-
-    def gram(self) -> Tensor: ...
-
-    def dense(self) -> Tensor: ...
-
-
-def _dense(features: Tensor | Features) -> Tensor:
-    return features if isinstance(features, Tensor) else features.dense()
-
-
-def relative_distances(found: Tensor, target: Tensor) -> Tensor:
-    """Squared distances of ``(N, ...)`` over the energy of their target or targets, ``(N,)``."""
-    return _relative(_SquaredDistance.apply(found, target), target)
-
-
-def _relative(squared: Tensor, target: Tensor) -> Tensor:
-    return squared / _squares(target).clamp_min(1e-12)
-
-
-def style_distance(
-    features: Tensor | Features, target: Tensor, normalization: str = "relative"
-) -> Tensor:
-    """Squared distance of Gram matrices to a target ``(1, C, C)``, batch mean.
-
-    ``relative`` divides by the target's energy: 0 is equal, 1 is as far as no style at all.
-    ``johnson2016`` is the squared Frobenius norm of Gram matrices divided by C H W.
-    """
-    if not isinstance(features, Tensor):
-        squared = _SquaredDistance.apply(features.gram(), target)
-    else:
-        squared = _GramDistance.apply(_wide(features), target)
-    if normalization == "relative":
-        return _relative(squared, target).mean()
-    return (squared / target.shape[1] ** 2).mean()  # H W is in the Gram matrix already
-
-
-def content_distance(features: Tensor, target: Tensor, normalization: str = "relative") -> Tensor:
-    """Squared distance of features ``(N, C, H, W)`` to those of the photos, batch mean.
-
-    ``relative`` divides by the energy of each photo's features, ``johnson2016`` by C H W.
-    """
-    if normalization == "relative":
-        return relative_distances(features, target).mean()
-    return (_SquaredDistance.apply(features, target) / target[0].numel()).mean()
-
-
-def total_variation(images: Tensor) -> Tensor:
-    """Mean absolute difference of neighbours, across plus down, of ``(N, 3, H, W)`` in [0, 1].
-
-    >>> total_variation(torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]]))
-    tensor(1.)
-    """
-    images = images.float()
-    across = (images[..., :, 1:] - images[..., :, :-1]).abs().mean()
-    down = (images[..., 1:, :] - images[..., :-1, :]).abs().mean()
-    return across + down
-
-
-def moved(number: int, grid: int, *images: Tensor) -> tuple[Tensor, ...]:
-    """The same part of ``(N, C, H, W)`` images, less up to ``grid`` - 1 first rows and columns.
-
-    For loss networks to which a picture that moves by less than ``grid`` pixels is another one:
-    with numbers one after the other they see all.
-    """
-    down, right = divmod(number % grid**2, grid)
-    return tuple(each[..., down:, right:] for each in images)
+    if grid == 1:
+        return images
+    down, right = divmod(number // 2 % grid**2, grid)
+    parts = (each[..., down:, right:] for each in images)
+    return tuple(part.flip(3) if number % 2 else part for part in parts)
 
 
 class PerceptualLoss(nn.Module):
@@ -211,7 +54,7 @@ class PerceptualLoss(nn.Module):
         normalization: ``relative`` or ``johnson2016`` (module docstring).
 
     Attributes:
-        grid: How training should move pictures, see `moved`.
+        grid: How training should show pictures, see `shown`; 1 is as they are.
     """
 
     def __init__(
@@ -235,7 +78,7 @@ class PerceptualLoss(nn.Module):
         self.normalization = normalization
         self.extractor = extractor([*self.style, *self.content])
         self.grid = getattr(self.extractor, "grid", 1)
-        self.grams = nn.ParameterDict()
+        self.styles = nn.ModuleList()  # Gram matrices by layer; if the grid is not 1, also mirrored
 
     def set_style(self, painting: Tensor) -> None:
         """Take the Gram matrices of the painting, ``(1, 3, H, W)`` RGB in [0, 1], as the target.
@@ -244,29 +87,38 @@ class PerceptualLoss(nn.Module):
             InputError: A Gram matrix is not finite.
         """
         with torch.no_grad():
-            features = self.extractor(painting, list(self.style))
-            grams = {
-                layer: gram_matrix(each) if isinstance(each, Tensor) else each.gram()
-                for layer, each in ((layer, features[layer]) for layer in self.style)
-            }
-        for layer, gram in grams.items():
+            views = [shown(number, self.grid, painting)[0] for number in range(min(self.grid, 2))]
+            self.styles = nn.ModuleList([self._grams(view) for view in views])
+
+    def _grams(self, painting: Tensor) -> nn.ParameterDict:
+        features, grams = self.extractor(painting, list(self.style)), nn.ParameterDict()
+        for layer in self.style:
+            each = features[layer]
+            gram = gram_matrix(each) if isinstance(each, Tensor) else each.gram()
             if not torch.isfinite(gram).all():
                 raise InputError(f"painting: expected finite style features, found NaN in {layer}")
-        self.grams = nn.ParameterDict(
-            {layer: nn.Parameter(gram, requires_grad=False) for layer, gram in grams.items()}
-        )
+            grams[layer] = nn.Parameter(gram, requires_grad=False)
+        return grams
+
+    @property
+    def grams(self) -> nn.ParameterDict:
+        """The painting's Gram matrices by layer."""
+        return self.styles[0]
 
     @torch.no_grad()
     def content_of(self, photos: Tensor) -> dict[str, Tensor]:
         """The content features of ``(N, 3, H, W)`` photos, to compare with them often."""
         return self.extractor(photos, list(self.content))
 
-    def forward(self, stylized: Tensor, photos: Tensor | dict[str, Tensor]) -> dict[str, Tensor]:
+    def forward(
+        self, stylized: Tensor, photos: Tensor | dict[str, Tensor], number: int | None = None
+    ) -> dict[str, Tensor]:
         """Compare ``(N, 3, H, W)`` pictures with the photos they came from, RGB in [0, 1].
 
         Args:
             stylized: The pictures.
             photos: The photos, or what `content_of` gave of them.
+            number: Of the batch of a training, which compares photos as `shown` shows them.
 
         Returns:
             Scalars: ``total`` (the weighted sum to minimise), the unweighted ``content``, ``style``
@@ -275,20 +127,24 @@ class PerceptualLoss(nn.Module):
         Raises:
             RuntimeError: `set_style` was not called.
         """
-        if not self.grams:
+        if not self.styles:
             raise RuntimeError("PerceptualLoss: call set_style(painting) first")
+        grams = self.grams
+        if number is not None:
+            grams = self.styles[number % len(self.styles)]
+            stylized, photos = shown(number, self.grid, stylized, photos)
         found = self.extractor(stylized, [*self.style, *self.content])
         wanted = photos if isinstance(photos, dict) else self.content_of(photos)
         with torch.autocast(stylized.device.type, enabled=False):
             content = {
                 layer: content_distance(
-                    _dense(found[layer]), _dense(wanted[layer]), self.normalization
+                    dense(found[layer]), dense(wanted[layer]), self.normalization
                 )
                 for layer in self.content
             }
             style = {
                 layer: style_distance(found[layer], gram, self.normalization)
-                for layer, gram in self.grams.items()
+                for layer, gram in grams.items()
             }
             terms = {
                 "content": sum(self.content[layer] * term for layer, term in content.items()),

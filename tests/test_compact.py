@@ -15,8 +15,8 @@ from fst.compact import (
     load_compact,
     save_compact,
 )
+from fst.distances import gram_matrix
 from fst.errors import InputError
-from fst.losses import gram_matrix
 from fst.networks import build_network
 
 WIDTHS = (8, 8, 8), (8, 8, 8), (8, 8, 8), (8, 8, 8)

@@ -10,8 +10,8 @@ from torchvision.models.vgg import cfgs, make_layers
 
 from fst.checkpoint import find_checkpoint, load_checkpoint
 from fst.compact import LAYERS, NAME, CompactVGG, four_bits, load_compact, save_compact
+from fst.distances import gram_matrix
 from fst.distillation import FLAT, Distillation, _rescale
-from fst.losses import gram_matrix
 from fst.mixing import Mixer, Painters, turned
 
 WIDTHS = [[4, 4, 4], [4, 4, 4], [4, 4, 4], [4, 4]]

@@ -14,7 +14,7 @@ from fst.networks import build_network
 def make_module(net=None, scheduler=None, loss=None, shift_weight=0):
     torch.manual_seed(0)
     loss = loss or make_loss()
-    if not loss.grams:
+    if not loss.styles:
         loss.set_style(torch.rand(1, 3, 64, 64))
     net = net or build_network("transformer", width=2)
     return StyleModule(net, loss, partial(torch.optim.Adam, lr=1e-2), scheduler, shift_weight)
@@ -56,26 +56,55 @@ def test_every_term_and_the_output_are_logged():
     assert {"optimizer/gradient_norm", "optimizer/learning_rate"} <= logged
 
 
-def test_pictures_move_before_a_loss_network_that_has_a_grid():
+def test_pictures_move_and_turn_before_a_loss_network_that_has_a_grid():
     module = make_module()
     module.loss.grid = 2
+    painting = torch.rand(1, 3, 64, 64)
+    module.loss.set_style(painting)
+    upright, mirrored = module.loss.styles
+    assert torch.equal(upright["relu2_1"], module.loss._grams(painting)["relu2_1"])
+    assert torch.equal(mirrored["relu2_1"], module.loss._grams(painting.flip(3))["relu2_1"])
+    assert not torch.equal(mirrored["relu2_1"], upright["relu2_1"])
     corners = []
     photos = torch.arange(32.0 * 32).view(1, 1, 32, 32).expand(2, 3, 32, 32) / 1024
 
     def see(images, layers, look=module.loss.extractor.forward):
-        corners.append((images.shape[2:], images[0, 0, -1, -1].item()))
+        left, right = images[0, 0, -1, 0].item(), images[0, 0, -1, -1].item()
+        corners.append((tuple(images.shape[2:]), left > right, max(left, right)))
         return look(images, layers)
 
     module.loss.extractor.forward = see
     module.net = nn.Identity()
-    for number in range(4):
+    for number in range(8):
         module._compare(photos, number)
-    assert {tuple(shape) for shape, _ in corners} == {(32, 32), (32, 31), (31, 32), (31, 31)}
-    assert len({corner for _, corner in corners}) == 1  # the first rows and columns are left out
+    sizes = [(32, 32), (32, 31), (31, 32), (31, 31)]
+    assert {each[:2] for each in corners} == {(size, turn) for size in sizes for turn in (0, 1)}
+    assert corners[::2] == corners[1::2]  # the pictures, and the photos in the same way
+    # the first rows and columns are left out
+    assert len({corner for *_, corner in corners}) == 1
     corners.clear()
     with torch.no_grad():
         module._compare(photos, 3)
-    assert {tuple(shape) for shape, _ in corners} == {(32, 32)}
+    assert {each[:2] for each in corners} == {((32, 32), False)}
+
+
+def test_a_mirrored_painting_has_no_distance_to_itself():
+    loss = make_loss()
+    loss.grid = 2
+    painting = torch.rand(1, 3, 32, 32)
+    loss.set_style(painting)
+    found = [loss(painting, painting, number) for number in range(2)]
+    for terms in found:
+        assert terms["style"] < 1e-10
+        assert terms["content"] < 1e-10
+
+
+def test_a_loss_network_that_is_sure_sees_pictures_as_they_are():
+    loss = make_loss()
+    photos = torch.rand(2, 3, 32, 32)
+    loss.set_style(photos[:1])
+    assert len(loss.styles) == 1
+    assert torch.equal(loss(photos, photos, 3)["total"], loss(photos, photos)["total"])
 
 
 class Grid(nn.Module):
