@@ -24,6 +24,7 @@ from fst.distances import content_distance, dense, gram_matrix, style_distance, 
 from fst.errors import InputError
 
 NORMALIZATIONS = ("relative", "johnson2016")
+MIRRORED = (), (3,), (2,), (2, 3)  # along which axes, in turn
 
 
 def shown(number: int, grid: int, *images: Tensor) -> tuple[Tensor, ...]:
@@ -31,13 +32,14 @@ def shown(number: int, grid: int, *images: Tensor) -> tuple[Tensor, ...]:
 
     To one that only predicts another a picture that is mirrored, or moved by less than ``grid``
     pixels, is another one, about which it is wrong in another way: with numbers one after the other
-    every second picture is mirrored, and all lack up to ``grid`` - 1 first rows and columns.
+    they are mirrored left to right, top to bottom or both, and lack up to ``grid`` - 1 first rows
+    and columns.
     """
     if grid == 1:
         return images
-    down, right = divmod(number // 2 % grid**2, grid)
-    parts = (each[..., down:, right:] for each in images)
-    return tuple(part.flip(3) if number % 2 else part for part in parts)
+    down, right = divmod(number // len(MIRRORED) % grid**2, grid)
+    axes = MIRRORED[number % len(MIRRORED)]
+    return tuple(each[..., down:, right:].flip(axes) for each in images)
 
 
 class PerceptualLoss(nn.Module):
@@ -78,7 +80,7 @@ class PerceptualLoss(nn.Module):
         self.normalization = normalization
         self.extractor = extractor([*self.style, *self.content])
         self.grid = getattr(self.extractor, "grid", 1)
-        self.styles = nn.ModuleList()  # Gram matrices by layer; if the grid is not 1, also mirrored
+        self.styles = nn.ModuleList()  # Gram matrices by layer, as `shown` shows the painting
 
     def set_style(self, painting: Tensor) -> None:
         """Take the Gram matrices of the painting, ``(1, 3, H, W)`` RGB in [0, 1], as the target.
@@ -87,7 +89,8 @@ class PerceptualLoss(nn.Module):
             InputError: A Gram matrix is not finite.
         """
         with torch.no_grad():
-            views = [shown(number, self.grid, painting)[0] for number in range(min(self.grid, 2))]
+            count = 1 if self.grid == 1 else len(MIRRORED)
+            views = [shown(number, self.grid, painting)[0] for number in range(count)]
             self.styles = nn.ModuleList([self._grams(view) for view in views])
 
     def _grams(self, painting: Tensor) -> nn.ParameterDict:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from fst.compact import GRID, Adapted
 from fst.distances import relative_distances, total_variation
-from fst.losses import shown
+from fst.losses import MIRRORED, shown
 from fst.networks import build_network
 
 WIDTH = 16  # channels of the style networks, as of most shipped ones
@@ -218,16 +218,16 @@ class Painters:
         """Take their paintings' Gram matrices, as the student of this step has them."""
         if painters:
             paintings = torch.cat([each.painting for each in painters])
-            for mirrored in (0, 1):
-                found = self.student(*shown(mirrored, GRID, paintings), list(STYLE))
+            for number in range(len(MIRRORED)):
+                found = self.student(*shown(number, GRID, paintings), list(STYLE))
                 for layer in STYLE:
                     for painter, gram in zip(painters, found[layer].gram().split(1), strict=True):
-                        painter.grams[layer, mirrored] = gram
+                        painter.grams[layer, number] = gram
 
     def _loss(self, painted: Tensor, photos: Tensor, owners: Sequence["_Painter"]) -> Tensor:
         """The sum of the pictures' losses: a painter's weights have the gradient of its own."""
         contents = list(dict.fromkeys(owner.content for owner in owners))
-        number = randint(2 * GRID**2)
+        number = randint(len(MIRRORED) * GRID**2)
         painted, photos = shown(number, GRID, painted, photos)
         found = self.student(painted, [*STYLE, *contents])
         with torch.no_grad():
@@ -235,7 +235,7 @@ class Painters:
         with torch.autocast(painted.device.type, enabled=False):
             style = 0
             for layer, weight in STYLE.items():
-                grams = torch.cat([owner.grams[layer, number % 2] for owner in owners])
+                grams = torch.cat([owner.grams[layer, number % len(MIRRORED)] for owner in owners])
                 style = style + weight * relative_distances(found[layer].gram(), grams)
             loss = style * style.new_tensor([owner.weight for owner in owners])
             for layer in contents:
@@ -261,7 +261,7 @@ class _Painter:
     def __init__(self, weights: Tensor, painting: Tensor) -> None:
         self.weights = weights.clone().requires_grad_()
         self.painting = painting.contiguous(memory_format=torch.channels_last)
-        self.grams: dict[tuple[str, int], Tensor] = {}  # by layer, and whether mirrored
+        self.grams: dict[tuple[str, int], Tensor] = {}  # by layer and number of `shown`
         self.optimizer = torch.optim.Adam([self.weights], RATE, fused=True)
         (first, last), (low, high) = LIVES, WEIGHTS
         self.left = first + REFRESH * randint((last - first) // REFRESH)

@@ -1,3 +1,4 @@
+import itertools
 from functools import partial
 
 import pytest
@@ -61,7 +62,8 @@ def test_pictures_move_and_turn_before_a_loss_network_that_has_a_grid():
     module.loss.grid = 2
     painting = torch.rand(1, 3, 64, 64)
     module.loss.set_style(painting)
-    upright, mirrored = module.loss.styles
+    upright, mirrored, *others = module.loss.styles
+    assert len(others) == 2
     assert torch.equal(upright["relu2_1"], module.loss._grams(painting)["relu2_1"])
     assert torch.equal(mirrored["relu2_1"], module.loss._grams(painting.flip(3))["relu2_1"])
     assert not torch.equal(mirrored["relu2_1"], upright["relu2_1"])
@@ -69,23 +71,25 @@ def test_pictures_move_and_turn_before_a_loss_network_that_has_a_grid():
     photos = torch.arange(32.0 * 32).view(1, 1, 32, 32).expand(2, 3, 32, 32) / 1024
 
     def see(images, layers, look=module.loss.extractor.forward):
-        left, right = images[0, 0, -1, 0].item(), images[0, 0, -1, -1].item()
-        corners.append((tuple(images.shape[2:]), left > right, max(left, right)))
+        one = images[0, 0]
+        turned = (one[0, 0] > one[0, -1]).item(), (one[0, 0] > one[-1, 0]).item()
+        corners.append((tuple(images.shape[2:]), turned, one.max().item()))
         return look(images, layers)
 
     module.loss.extractor.forward = see
     module.net = nn.Identity()
-    for number in range(8):
+    for number in range(16):
         module._compare(photos, number)
     sizes = [(32, 32), (32, 31), (31, 32), (31, 31)]
-    assert {each[:2] for each in corners} == {(size, turn) for size in sizes for turn in (0, 1)}
+    turns = itertools.product((False, True), repeat=2)
+    assert {each[:2] for each in corners} == set(itertools.product(sizes, turns))
     assert corners[::2] == corners[1::2]  # the pictures, and the photos in the same way
     # the first rows and columns are left out
     assert len({corner for *_, corner in corners}) == 1
     corners.clear()
     with torch.no_grad():
         module._compare(photos, 3)
-    assert {each[:2] for each in corners} == {((32, 32), False)}
+    assert {each[:2] for each in corners} == {((32, 32), (False, False))}
 
 
 def test_a_mirrored_painting_has_no_distance_to_itself():
@@ -93,7 +97,7 @@ def test_a_mirrored_painting_has_no_distance_to_itself():
     loss.grid = 2
     painting = torch.rand(1, 3, 32, 32)
     loss.set_style(painting)
-    found = [loss(painting, painting, number) for number in range(2)]
+    found = [loss(painting, painting, number) for number in range(4)]
     for terms in found:
         assert terms["style"] < 1e-10
         assert terms["content"] < 1e-10
