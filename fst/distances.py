@@ -120,6 +120,7 @@ class Features(Protocol):
 
 
 def dense(features: Tensor | Features) -> Tensor:
+    """The activations themselves, ``(N, C, H, W)``."""
     return features if isinstance(features, Tensor) else features.dense()
 
 

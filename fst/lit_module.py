@@ -90,8 +90,10 @@ class StyleModule(pl.LightningModule):
     def _compare(self, photos: Tensor, number: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The network's answer to a batch, and every term of it."""
         stylized = self(photos)
-        in_turn = torch.is_grad_enabled() and getattr(self.loss, "grid", 1) > 1
-        terms = self.loss(stylized, photos, *[number] * in_turn)
+        if torch.is_grad_enabled() and getattr(self.loss, "grid", 1) > 1:
+            terms = self.loss(stylized, photos, number)
+        else:
+            terms = self.loss(stylized, photos)
         if self.shift_weight:
             terms["shift"] = self.shift_error(photos, stylized, number)
             terms["total"] = terms["total"] + self.shift_weight * terms["shift"]

@@ -121,7 +121,8 @@ class PerceptualLoss(nn.Module):
         Args:
             stylized: The pictures.
             photos: The photos, or what `content_of` gave of them.
-            number: Of the batch of a training, which compares photos as `shown` shows them.
+            number: Of the batch of a training, which compares pictures and photos, not their
+                features, as `shown` shows them.
 
         Returns:
             Scalars: ``total`` (the weighted sum to minimise), the unweighted ``content``, ``style``

@@ -64,13 +64,14 @@ def test_nets_are_those_given(module):
 
 def test_no_two_pictures_are_of_the_same_net_or_painting(module):
     photos = torch.rand(1, 3, 64, 64)
-    nets = [load_checkpoint(find_checkpoint(name))[0] for name in ("udnie", "starry_night")]
+    names = "udnie", "starry_night", "great_wave", "the_scream"
+    nets = [load_checkpoint(find_checkpoint(name))[0] for name in names]
     mixer = Mixer(nets, module.mixer.paintings)
     styled = [mixer.styled(photos) for _ in range(12)]
     paintings = [mixer.painting(48) for _ in range(12)]
     for found in styled, paintings:
         apart = [(a - b).abs().mean() > 1e-3 for a, b in pairwise(found)]
-        assert sum(apart) >= 8  # a net as it is, twice in a row, is a matter of chance
+        assert sum(apart) >= 10  # a net as it is, twice in a row, is a matter of chance
         assert all(0 <= each.min() <= each.max() <= 1 for each in found)
     assert mixer.painting(48).shape == (1, 3, 48, 48)
 
