@@ -31,9 +31,9 @@ GRID = 2  # px: a picture that moves by less is another one to the network
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB in [0, 1]
 TRUNK = {  # which convolution of the trunk each layer is predicted from
     "relu1_1": 0, "relu1_2": 1, "relu2_1": 2, "relu2_2": 2, "relu3_1": 4, "relu3_3": 5,
-    "relu4_1": 7, "relu4_2": 8, "relu4_3": 8,  # and relu5_1 from the last
+    "relu4_1": 7, "relu4_2": 8, "relu4_3": 8, "relu5_1": -1,
 }  # fmt: skip
-LAYERS = *TRUNK, "relu5_1"
+LAYERS = tuple(TRUNK)
 # relu5_1 has the most directions
 WIDTHS = (48, 48, 48), (96, 96, 96), (160, 160, 224), (256, 512, 512)
 BLOCKS, PLAIN = (3, 3, 3), 2  # convolutions of the first blocks; of the last, before refinements
@@ -51,19 +51,28 @@ class Adapted:
 
     def gram(self) -> Tensor:
         """What `fst.distances.gram_matrix` is of VGG's activations, ``(N, C, C)``."""
-        narrow = gram_matrix(self.features)[:, None]
-        return (self.style @ narrow @ self.style.mT).mean(1)
+        (phases, wide, narrow), area = self.style.shape, self.features[0, 0].numel()
+        # products of a picture: of its activations, or of matrices only
+        if phases == 1 and area * wide * (narrow + wide) < narrow * (
+            area * narrow + wide * (narrow + wide)
+        ):
+            return gram_matrix(self._mapped(self.style))
+        gram = gram_matrix(self.features)[:, None]
+        return (self.style @ gram @ self.style.mT).mean(1)
 
     def dense(self) -> Tensor:
         """The activations themselves, ``(N, C, H, W)``."""
-        # channel C of phase p is C P + p to pixel_shuffle
-        weight = self.weight.transpose(0, 1).flatten(0, 1)[..., None, None]
-        wide = F.conv2d(self.features, weight.to(self.features.dtype))
+        wide = self._mapped(self.weight)
         if len(self.weight) > 1:
             wide = F.pixel_shuffle(wide, 2)
         down, right = (side - found for side, found in zip(self.size, wide.shape[2:], strict=True))
         # of an odd side the last row or column again
         return F.pad(wide, (0, right, 0, down), mode="replicate") if down or right else wide
+
+    def _mapped(self, weight: Tensor) -> Tensor:
+        # channel C of phase p is C P + p to pixel_shuffle
+        weight = weight.transpose(0, 1).flatten(0, 1)[..., None, None]
+        return F.conv2d(self.features, weight.to(self.features.dtype))
 
 
 class CompactVGG(LossNetwork):
@@ -95,8 +104,7 @@ class CompactVGG(LossNetwork):
         self.trunk = nn.Sequential(*layers)
         self.ends = [k + 1 for k, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]
         self.adapters, self.styles = nn.ParameterDict(), nn.ParameterDict()
-        self.taps = {**TRUNK, "relu5_1": len(self.ends) - 1}
-        for name, conv in self.taps.items():
+        for name, conv in TRUNK.items():
             width, block = layers[self.ends[conv] - 1].out_channels, int(name[4])
             shape = (4 if block == 1 else 1, CHANNELS[block], width)
             self.adapters[name] = torch.randn(shape) / width**0.5
@@ -159,11 +167,11 @@ class CompactVGG(LossNetwork):
         if not self.training and usable(images):  # half the bytes to move, here and on the way back
             normal = normal.bfloat16()
         halves = F.pixel_unshuffle(normal, 2)
-        taps = sorted({self.taps[name] for name in layers})
-        found = dict(zip(taps, self._run(halves, [self.ends[k] for k in taps]), strict=True))
+        ends = sorted({self.ends[TRUNK[name]] for name in layers})
+        found = dict(zip(ends, self._run(halves, ends), strict=True))
         answer = {}
         for name in filter(set(layers).__contains__, LAYERS):
-            features = found[self.taps[name]]
+            features = found[self.ends[TRUNK[name]]]
             size = (height, width) if name[4] == "1" else tuple(features.shape[2:])
             weight = self.adapters[name]
             style = self.styles[name] if name in STYLED else weight

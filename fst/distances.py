@@ -124,9 +124,14 @@ def dense(features: Tensor | Features) -> Tensor:
     return features if isinstance(features, Tensor) else features.dense()
 
 
+def squared_distances(found: Tensor, target: Tensor) -> Tensor:
+    """Squared distances of ``(N, ...)`` to their target or targets, ``(N,)`` float32."""
+    return _SquaredDistance.apply(found, target)
+
+
 def relative_distances(found: Tensor, target: Tensor) -> Tensor:
     """Squared distances of ``(N, ...)`` over the energy of their target or targets, ``(N,)``."""
-    return _relative(_SquaredDistance.apply(found, target), target)
+    return _relative(squared_distances(found, target), target)
 
 
 def _relative(squared: Tensor, target: Tensor) -> Tensor:
@@ -142,7 +147,7 @@ def style_distance(
     ``johnson2016`` is the squared Frobenius norm of Gram matrices divided by C H W.
     """
     if not isinstance(features, Tensor):
-        squared = _SquaredDistance.apply(features.gram(), target)
+        squared = squared_distances(features.gram(), target)
     else:
         squared = _GramDistance.apply(_wide(features), target)
     if normalization == "relative":
@@ -157,7 +162,7 @@ def content_distance(features: Tensor, target: Tensor, normalization: str = "rel
     """
     if normalization == "relative":
         return relative_distances(features, target).mean()
-    return (_SquaredDistance.apply(features, target) / target[0].numel()).mean()
+    return (squared_distances(features, target) / target[0].numel()).mean()
 
 
 def total_variation(images: Tensor) -> Tensor:

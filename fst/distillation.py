@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from fst.compact import LAYERS, Adapted, CompactVGG, four_bits
-from fst.distances import gram_matrix
+from fst.distances import gram_matrix, squared_distances
 from fst.errors import InputError
 from fst.fused import LossNetwork
 from fst.integers import SCALE, from_integers, to_integers
@@ -211,21 +211,15 @@ def _errors(found: Adapted, wanted: Tensor, scale: Tensor) -> tuple[Tensor, Tens
         goal_gram = gram_matrix(wanted) / scale.square()
         goal_energy = torch.linalg.vector_norm(goal_gram, dim=(1, 2)).square()
     (phases, channels, _), (height, width) = found.weight.shape, found.features.shape[2:]
-    narrow = found.features.permute(0, 2, 3, 1).flatten(1, 2)  # (N, h w, c)
-    narrow_gram = narrow.mT.float() @ narrow.float() / narrow.shape[1]
+    narrow = found.features.permute(0, 2, 3, 1).flatten(0, 2)  # (N h w, c)
     goal, side = wanted.permute(0, 2, 3, 1), math.isqrt(phases)
     goal = goal[:, : side * height, : side * width]
     goal = goal.unflatten(2, (width, side)).unflatten(1, (height, side)).transpose(2, 3)
     goal = goal.flatten(3, 5).flatten(0, 2).to(narrow.dtype)  # (N h w, phases C)
-    cross = (goal.mT @ narrow.flatten(0, 1)).float() / (scale * len(goal))
+    cross = (goal.mT @ narrow).float() / (scale * len(goal))
     weight = found.weight.flatten(0, 1)  # (phases C, c)
-    own = (weight @ narrow_gram.mean(0) * weight).sum() / phases
+    own = (weight @ gram_matrix(found.features).mean(0) * weight).sum() / phases
     energy = goal_gram.diagonal(dim1=1, dim2=2).sum(1).mean()
     error = (own - 2 * (cross * weight).sum() / phases + energy) / channels
-    # |mean_p S_p G S_p^T - goal|^2, S_p the style map of phase p
-    style = found.style
-    pairs = narrow_gram[:, None, None] @ (style.mT[:, None] @ style)  # G S_p^T S_q
-    own = (pairs * pairs.transpose(1, 2).mT).sum((1, 2, 3, 4)) / phases**2
-    both = (style @ narrow_gram[:, None]) * (goal_gram[:, None] @ style)
-    distance = own - 2 * both.sum((1, 2, 3)) / phases + goal_energy
+    distance = squared_distances(found.gram(), goal_gram)
     return error, (distance / (goal_energy + FLAT * channels)).mean()
