@@ -52,10 +52,10 @@ class Adapted:
     def gram(self) -> Tensor:
         """What `fst.distances.gram_matrix` is of VGG's activations, ``(N, C, C)``."""
         (phases, wide, narrow), area = self.style.shape, self.features[0, 0].numel()
-        # products of a picture: of its activations, or of matrices only
-        if phases == 1 and area * wide * (narrow + wide) < narrow * (
-            area * narrow + wide * (narrow + wide)
-        ):
+        # products: of the activations themselves, or of the narrow ones and then of matrices
+        directly = area * wide * (narrow + wide)
+        by_matrices = area * narrow**2 + narrow * wide * (narrow + wide)
+        if phases == 1 and directly < by_matrices:
             return gram_matrix(self._mapped(self.style))
         gram = gram_matrix(self.features)[:, None]
         return (self.style @ gram @ self.style.mT).mean(1)

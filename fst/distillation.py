@@ -202,10 +202,10 @@ def _rescale(net: CompactVGG, factors: Tensor) -> None:
 
 
 def _errors(found: Adapted, wanted: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Of a layer's activations and Gram matrices, without the wide activations themselves.
+    """Of a layer's activations and Gram matrices.
 
-    Their squared distance to the teacher's is a function of small matrices: how the narrow features
-    are correlated with each other and with the teacher's activations.
+    The squared distance of activations to the teacher's is a function of small matrices: how the
+    narrow features are correlated with each other and with the teacher's activations.
     """
     with torch.no_grad():
         goal_gram = gram_matrix(wanted) / scale.square()
