@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fst.compact import STYLED, CompactVGG
-from fst.distances import gram_matrix
+from fst.distances import gram, gram_matrix
 from fst.losses import PerceptualLoss
 
 STRENGTHS = (0.1, 0.25, 0.5, 0.75, 1.0)  # of the style network's answer over the photo
@@ -72,11 +72,11 @@ def style_errors(
     """
     found: dict[str, list[Tensor]] = {name: [] for name in STYLED}
     goals = {name: gram_matrix(each) for name, each in teacher(painting, STYLED).items()}
-    seen = {name: each.gram() for name, each in student(painting, STYLED).items()}
+    seen = {name: gram(each) for name, each in student(painting, STYLED).items()}
     for picture in pictures.split(1):
         ours, theirs = student(picture, STYLED), teacher(picture, STYLED)
         for name, goal in goals.items():
-            error = (ours[name].gram() - seen[name]) - (gram_matrix(theirs[name]) - goal)
+            error = (gram(ours[name]) - seen[name]) - (gram_matrix(theirs[name]) - goal)
             found[name].append(error.square().sum() / goal.square().sum())
     return {name: torch.stack(errors).mean().item() for name, errors in found.items()}
 

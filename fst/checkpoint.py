@@ -11,7 +11,7 @@ Files for resuming a training are Lightning's ``.ckpt``, a different thing.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ def find_checkpoint(style: str | Path) -> Path:
 
 
 def save_checkpoint(
-    path: str | Path, net: nn.Module, card: dict[str, Any], bits: Mapping[str, int] | None = None
+    path: str | Path, net: nn.Module, card: dict[str, Any], integers: Collection[str] = ()
 ) -> None:
     """Write a release file, whole or not at all.
 
@@ -68,7 +68,7 @@ def save_checkpoint(
         path: Ends in ``.safetensors``.
         net: The network that ``card["network"]`` describes.
         card: JSON values only; ``network`` is required.
-        bits: Of weights that are stored as integers, by name: 8 or 4, see `fst.integers`.
+        integers: Names of weights that are stored as such, see `fst.integers`.
 
     Raises:
         InputError: A weight is not finite in float16, or the file cannot be written.
@@ -76,8 +76,8 @@ def save_checkpoint(
     weights = {}
     for name, tensor in net.state_dict().items():
         weight = tensor.detach().to("cpu", torch.float32)
-        if bits and name in bits:
-            weight, weights[name + SCALE] = to_integers(weight, bits[name])
+        if name in integers:
+            weight, weights[name + SCALE] = to_integers(weight)
         else:
             weight = weight.half()
         weights[name] = weight.contiguous()

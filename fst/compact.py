@@ -1,18 +1,21 @@
-"""The compact loss network: a narrow network whose layers predict VGG-19's activations.
+"""The compact loss network: a narrow network that predicts VGG-19's activations.
 
 It is trained by `fst.distillation` to stand in for `fst.vgg.VGGFeatures` where 550 MB of weights
-are not at hand or their arithmetic takes too long. A linear adapter takes every named layer to
-VGG's own channels, so that Gram matrices, distances, weights and measures mean the same.
+are not at hand or their arithmetic takes too long. It gives activations of VGG's own channels, so
+that Gram matrices, distances, weights and measures mean the same.
 
-A trunk of VGG's shape and a quarter of its width begins at half of the picture's size, with 2x2
-pixels as channels (Shi et al., arXiv:1609.05158); at full size an adapter gives four pixels at
-once. The Gram matrix of what a linear map A makes of features with Gram matrix G is A G A^T, so
-activations of VGG's width are only made where they are asked for themselves.
+Its stem looks at half of the picture's size, with 2x2 pixels as channels (Shi et al.,
+arXiv:1609.05158), then at a quarter, likewise: what VGG has there after `relu2_2`'s pooling is
+predicted from few channels. From there on it is VGG itself with each convolution in three of lower
+rank, 1x1 to few channels, 3x3, 1x1 to all of VGG's (Tucker-2, Kim et al., arXiv:1511.06530): what
+the ReLUs are given has few directions, what they make of it has many. What lies between `relu3_1`
+and `relu4_1` has channels of its own.
+
+Layers before the prediction are linear maps of the stem's (`fst.adapted`).
 """
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,123 +23,118 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fst.adapted import Adapted
 from fst.checkpoint import check_network, read_release, save_checkpoint, shipped_folder
-from fst.distances import gram_matrix
 from fst.errors import InputError, check_whole
-from fst.fused import LossNetwork, Refinement, usable
+from fst.fused import LossNetwork, Squares, usable
 
 NAME = "compact_vgg19"
 CHANNELS = {1: 64, 2: 128, 3: 256, 4: 512, 5: 512}  # VGG's, by block
 GRID = 2  # px: a picture that moves by less is another one to the network
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB in [0, 1]
-TRUNK = {  # which convolution of the trunk each layer is predicted from
-    "relu1_1": 0, "relu1_2": 1, "relu2_1": 2, "relu2_2": 2, "relu3_1": 4, "relu3_3": 5,
-    "relu4_1": 7, "relu4_2": 8, "relu4_3": 8, "relu5_1": -1,
-}  # fmt: skip
-LAYERS = tuple(TRUNK)
-# relu5_1 has the most directions
-WIDTHS = (48, 48, 48), (96, 96, 96), (160, 160, 224), (256, 512, 512)
-BLOCKS, PLAIN = (3, 3, 3), 2  # convolutions of the first blocks; of the last, before refinements
-STYLED = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")  # have Gram matrices of their own
-
-
-@dataclass
-class Adapted:
-    """Activations that are linear maps of narrow ones, made on demand."""
-
-    features: Tensor  # (N, c, h, w)
-    weight: Tensor  # (phases, C, c): one map, or four for a picture of twice the size
-    style: Tensor  # likewise, of the Gram matrix
-    size: tuple[int, int]  # H and W
-
-    def gram(self) -> Tensor:
-        """What `fst.distances.gram_matrix` is of VGG's activations, ``(N, C, C)``."""
-        (phases, wide, narrow), area = self.style.shape, self.features[0, 0].numel()
-        # products: of the activations themselves, or of the narrow ones and then of matrices
-        directly = area * wide * (narrow + wide)
-        by_matrices = area * narrow**2 + narrow * wide * (narrow + wide)
-        if phases == 1 and directly < by_matrices:
-            return gram_matrix(self._mapped(self.style))
-        gram = gram_matrix(self.features)[:, None]
-        return (self.style @ gram @ self.style.mT).mean(1)
-
-    def dense(self) -> Tensor:
-        """The activations themselves, ``(N, C, H, W)``."""
-        wide = self._mapped(self.weight)
-        if len(self.weight) > 1:
-            wide = F.pixel_shuffle(wide, 2)
-        down, right = (side - found for side, found in zip(self.size, wide.shape[2:], strict=True))
-        # of an odd side the last row or column again
-        return F.pad(wide, (0, right, 0, down), mode="replicate") if down or right else wide
-
-    def _mapped(self, weight: Tensor) -> Tensor:
-        # channel C of phase p is C P + p to pixel_shuffle
-        weight = weight.transpose(0, 1).flatten(0, 1)[..., None, None]
-        return F.conv2d(self.features, weight.to(self.features.dtype))
+LAYERS = (
+    "relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_3", "relu4_1", "relu4_2",
+    "relu4_3", "relu5_1",
+)  # fmt: skip
+# of the stem at a half of the picture's size and at a quarter; between relu3_1 and relu4_1, where
+# the first is of a linear map
+WIDTHS = (48, 48, 48), (64, 96), (64, 96, 96)
+RANKED = "relu3_1", "relu4_1", "relu4_2", "relu4_3", "relu4_4", "relu5_1"
+# of these layers: channels before the 3x3 convolution, if it is not given few, and after it
+RANKS = (64, 64), (96,), (256, 192), (256, 192), (256, 192), (256, 192)
+STYLED = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")  # of the default loss
 
 
 class CompactVGG(LossNetwork):
     """The network itself.
 
     Args:
-        widths: Channels of the convolutions, block by block: three at a half of the picture's size,
-            at a quarter and at an eighth, two or more at a sixteenth, of which those after the
-            second add to what they are given and have its width.
+        widths: Channels of its convolutions, see `WIDTHS`.
+        ranks: Of its convolutions with VGG's channels, see `RANKS`.
     """
 
-    def __init__(self, widths: Sequence[Sequence[int]] = WIDTHS) -> None:
+    def __init__(
+        self, widths: Sequence[Sequence[int]] = WIDTHS, ranks: Sequence[Sequence[int]] = RANKS
+    ) -> None:
         super().__init__()
-        self.widths = tuple(map(tuple, widths))
-        _check_widths(self.widths)
-        layers: list[nn.Module] = []
-        inputs = 3 * GRID**2
-        for index, block in enumerate(self.widths):
-            if layers:
-                layers.append(nn.MaxPool2d(2))
-            for number, outputs in enumerate(block):
-                if index == len(BLOCKS) and number >= PLAIN:
-                    conv = Refinement(outputs)
-                else:
-                    conv = nn.Conv2d(inputs, outputs, 3, padding=1)
-                    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-                layers += [conv, nn.ReLU()]
-                inputs = outputs
-        self.trunk = nn.Sequential(*layers)
-        self.ends = [k + 1 for k, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]
+        self.widths, self.ranks = (tuple(map(tuple, each)) for each in (widths, ranks))
+        _check(self.widths, self.ranks)
+        halves, quarters, (narrow, *between) = self.widths
+        self.ends: dict[str, int] = {}  # which ReLU of the trunk a layer is made of
+        self.layers: list[nn.Module] = []
+        self.channels = 3 * GRID**2
+        for width in halves:
+            self._add(width, 3)
+        self.ends |= {"relu1_1": 1, "relu1_2": 3} | dict.fromkeys(["relu2_1", "relu2_2"], self._end)
+        self.layers.append(Squares())
+        self.channels *= 4
+        for width in quarters:
+            self._add(width, 3)
+        self._add(CHANNELS[2], 1)
+        self._rank("relu3_1", self.ranks[0])
+        self._add(narrow, 1, rectified=False)
+        for width in between:
+            self._add(width, 3)
+        self.ends["relu3_3"] = self._end
+        for name, ranks in zip(RANKED[1:], self.ranks[1:], strict=True):
+            if name in ("relu4_1", "relu5_1"):
+                self.layers.append(nn.MaxPool2d(2))
+            self._rank(name, ranks)
+        self.trunk = nn.Sequential(*self.layers)
+        del self.layers, self.channels
         self.adapters, self.styles = nn.ParameterDict(), nn.ParameterDict()
-        for name, conv in TRUNK.items():
-            width, block = layers[self.ends[conv] - 1].out_channels, int(name[4])
-            shape = (4 if block == 1 else 1, CHANNELS[block], width)
-            self.adapters[name] = torch.randn(shape) / width**0.5
-            if name in STYLED:
-                self.styles[name] = self.adapters[name].detach().clone()
+        for name in LAYERS:
+            if name not in RANKED:
+                width, block = self.conv(name).out_channels, int(name[4])
+                shape = (4 if block == 1 else 1, CHANNELS[block], width)
+                self.adapters[name] = torch.randn(shape) / width**0.5
+                if name in STYLED:
+                    self.styles[name] = self.adapters[name].detach().clone()
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
         self.register_buffer("scale", 1 / std, persistent=False)
         self.register_buffer("shift", -mean / std, persistent=False)
 
-    @torch.no_grad()
-    def widened(self, widths: Sequence[Sequence[int]]) -> "CompactVGG":
-        """The same function with more channels: what these add begins at nothing.
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What it was made with, for a card."""
+        return {"widths": self.widths, "ranks": self.ranks}
 
-        Raises:
-            InputError: A width is less than this network's.
-        """
-        wide = CompactVGG(widths)
-        narrow = self.state_dict()
-        if len(wide.ends) < len(self.ends):
-            raise _fewer(self.widths, widths)
-        for name, weight in wide.state_dict().items():
-            if name not in narrow:  # a refinement, which begins at nothing
-                continue
-            old = narrow[name]
-            if any(new < had for new, had in zip(weight.shape, old.shape, strict=True)):
-                raise _fewer(self.widths, widths)
-            if weight.dim() == 4:  # a convolution: old channels do not see the new ones
-                weight[: len(old)] = 0
-            elif weight.dim() == 3:
-                weight[..., old.shape[-1] :] = 0
-            weight[tuple(map(slice, old.shape))] = old
-        return wide
+    @property
+    def _end(self) -> int:
+        return len(self.layers) - 1
+
+    def _add(self, outputs: int, side: int, rectified: bool = True) -> None:
+        """A convolution, and ReLU or (of a linear map) no bias."""
+        conv = nn.Conv2d(self.channels, outputs, side, padding=side // 2, bias=rectified)
+        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu" if rectified else "linear")
+        self.layers += [conv, nn.ReLU()] if rectified else [conv]
+        self.channels = outputs
+
+    def _rank(self, name: str, ranks: tuple[int, ...]) -> None:
+        for width in ranks[:-1]:
+            self._add(width, 1, rectified=False)
+        self._add(ranks[-1], 3, rectified=False)
+        self._add(CHANNELS[int(name[4])], 1)
+        self.ends[name] = self._end
+
+    def conv(self, name: str) -> nn.Conv2d:
+        """The convolution whose ReLU a layer is made of."""
+        return self.trunk[self.ends[name] - 1]
+
+    @torch.no_grad()
+    def rescale(self, name: str, factor: float) -> None:
+        """Multiply the activations of a layer of `LAYERS`, and of no other."""
+        if name in RANKED:
+            conv = self.conv(name)
+            conv.weight.mul_(factor)
+            conv.bias.mul_(factor)
+            for after in self.trunk[self.ends[name] :]:
+                if isinstance(after, nn.Conv2d):
+                    after.weight.div_(factor)
+                    break
+        for maps in self.adapters, self.styles:
+            if name in maps:
+                maps[name].mul_(factor)
 
     @torch.no_grad()
     def shorten(self) -> None:
@@ -156,7 +154,7 @@ class CompactVGG(LossNetwork):
         self._fused = None  # the weights may have changed
         return super().train(mode)
 
-    def forward(self, images: Tensor, layers: Sequence[str]) -> dict[str, Adapted]:
+    def forward(self, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor | Adapted]:
         """Activations of ``(N, 3, H, W)`` RGB in [0, 1] as VGG-19 has them, shallow to deep.
 
         Those of block b are ``(N, C, H / 2^(b-1), W / 2^(b-1))``, sizes rounded down.
@@ -166,12 +164,15 @@ class CompactVGG(LossNetwork):
         normal = torch.addcmul(self.shift, even, self.scale)
         if not self.training and usable(images):  # half the bytes to move, here and on the way back
             normal = normal.bfloat16()
-        halves = F.pixel_unshuffle(normal, 2)
-        ends = sorted({self.ends[TRUNK[name]] for name in layers})
+        halves = F.pixel_unshuffle(normal, GRID)
+        ends = sorted({self.ends[name] for name in layers})
         found = dict(zip(ends, self._run(halves, ends), strict=True))
         answer = {}
         for name in filter(set(layers).__contains__, LAYERS):
-            features = found[self.ends[TRUNK[name]]]
+            features = found[self.ends[name]]
+            if name in RANKED:
+                answer[name] = features
+                continue
             size = (height, width) if name[4] == "1" else tuple(features.shape[2:])
             weight = self.adapters[name]
             style = self.styles[name] if name in STYLED else weight
@@ -219,7 +220,9 @@ class CompactFeatures(nn.Module):
         self.net, self.card = load_compact(Path(weights or shipped).expanduser())
         self.net.shorten()
 
-    def forward(self, images: Tensor, layers: Sequence[str] | None = None) -> dict[str, Adapted]:
+    def forward(
+        self, images: Tensor, layers: Sequence[str] | None = None
+    ) -> dict[str, Tensor | Adapted]:
         """Activations of ``(N, 3, H, W)`` RGB in [0, 1], by layer name, shallow to deep.
 
         ``layers`` narrows the answer to some of the layers given at construction.
@@ -230,39 +233,25 @@ class CompactFeatures(nn.Module):
         return f"layers: {', '.join(self.layers)}"
 
 
-def _check_widths(widths: tuple[tuple[int, ...], ...]) -> None:
-    *first, last = widths or ((),)
-    for width in itertools.chain(*widths):
+def _check(widths: tuple[tuple[int, ...], ...], ranks: tuple[tuple[int, ...], ...]) -> None:
+    for width in itertools.chain(*widths, *ranks):
         check_whole("a width of the compact loss network", width, 1)
-    if tuple(map(len, first)) != BLOCKS or len(last) < PLAIN or len(set(last[PLAIN - 1 :])) > 1:
+    lengths = tuple(map(len, widths)), tuple(map(len, ranks))
+    if lengths != (tuple(map(len, WIDTHS)), tuple(map(len, RANKS))):
         raise InputError(
-            "widths of the compact loss network: expected three times three and then two or more, "
-            f"equal from the second on; found {_lists(widths)}"
+            f"widths and ranks of the compact loss network: expected as many as {_lists(WIDTHS)} "
+            f"and {_lists(RANKS)} have, found {_lists(widths)} and {_lists(ranks)}"
         )
-
-
-def _fewer(had: Sequence[Sequence[int]], found: Sequence[Sequence[int]]) -> InputError:
-    return InputError(
-        "widths of the compact loss network: expected at least "
-        f"{_lists(had)}, found {_lists(found)}"
-    )
 
 
 def _lists(widths: Sequence[Sequence[int]]) -> list[list[int]]:
     return [list(block) for block in widths]
 
 
-def four_bits(net: CompactVGG) -> list[str]:
-    """The weights that a file has in four bits: the last block's kernels, and the map to relu5_1's
-    activations, which no preset looks at but for their Gram matrix."""
-    deep = net.ends[-len(net.widths[-1]) :]
-    return [*(f"trunk.{end - 1}.weight" for end in deep), "adapters.relu5_1"]
-
-
 def save_compact(path: Path, net: CompactVGG, card: dict[str, Any]) -> None:
-    """Write a file of the network: eight bits a weight, four in those of `four_bits`."""
-    bits = {name: 8 for name, weight in net.state_dict().items() if weight.dim() > 1}
-    save_checkpoint(path, net, card, bits | dict.fromkeys(four_bits(net), 4))
+    """Write a file of the network: eight bits a weight."""
+    integers = [name for name, weight in net.state_dict().items() if weight.dim() > 1]
+    save_checkpoint(path, net, card, integers)
 
 
 def load_compact(path: Path) -> tuple[CompactVGG, dict[str, Any]]:

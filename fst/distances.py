@@ -124,6 +124,11 @@ def dense(features: Tensor | Features) -> Tensor:
     return features if isinstance(features, Tensor) else features.dense()
 
 
+def gram(features: Tensor | Features) -> Tensor:
+    """Their Gram matrices, ``(N, C, C)``."""
+    return gram_matrix(features) if isinstance(features, Tensor) else features.gram()
+
+
 def squared_distances(found: Tensor, target: Tensor) -> Tensor:
     """Squared distances of ``(N, ...)`` to their target or targets, ``(N,)`` float32."""
     return _SquaredDistance.apply(found, target)

@@ -15,18 +15,20 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from fst.compact import LAYERS, Adapted, CompactVGG, four_bits
-from fst.distances import gram_matrix, squared_distances
+from fst.adapted import Adapted
+from fst.compact import LAYERS, CompactVGG
+from fst.decomposition import decompose
+from fst.distances import gram, gram_matrix, squared_distances
 from fst.errors import InputError
 from fst.fused import LossNetwork
-from fst.integers import SCALE, from_integers, to_integers
 from fst.mixing import Mixer, Painters
+from fst.vgg import VGGFeatures
 
 SELDOM = {"relu1_2", "relu2_2", "relu3_3", "relu4_3"}  # layers of one preset only
 EVERY = 5  # steps in one of which these are looked at
 DEEP = "relu5_1"  # the layer whose Gram matrices are hardest to learn,
 DEEP_WEIGHT = 2  # and half of what a style trained with the student lacks: more than the others
-KEPT = 50  # steps for which the scales of weights of four bits are: to look for them takes time
+MEASURED = 8  # times the pictures of a step: what is measured before the first
 TINY = 1e-6  # of a Gram matrix's error: a root has no gradient at 0
 FLAT = 1e-3  # of a layer's mean energy: what a flat picture's Gram matrix is divided by at least
 
@@ -35,7 +37,7 @@ class Distillation(pl.LightningModule):
     """Trains a `CompactVGG` against a teacher.
 
     Args:
-        net: The student. Its adapters give activations of RMS 1; `release_net` undoes it.
+        net: The student. It gives activations of RMS 1; `release_net` undoes it.
         teacher: ``teacher(images)`` gives activations by name, as `fst.vgg.VGGFeatures`.
         mixer: Where pictures come from.
         painters: Where half of them come from, once there is a student.
@@ -43,7 +45,6 @@ class Distillation(pl.LightningModule):
         scheduler: Called with the optimiser, stepped after every step.
         gram_weight: Of the roots of the Gram matrices' errors; that of activations is 1.
         painters_from: Step from which on painters are asked.
-        rounded_from: Step from which on weights of four bits are rounded as in the file.
         compiled: Whether passes run through ``torch.compile``.
         begun: Whether the student is one of `release_net`, which goes on from there.
     """
@@ -60,7 +61,6 @@ class Distillation(pl.LightningModule):
         scheduler: Callable[[torch.optim.Optimizer], Any],
         gram_weight: float = 2,
         painters_from: int = 0,
-        rounded_from: int = 0,
         compiled: bool = False,
         begun: bool = False,
     ) -> None:
@@ -69,9 +69,6 @@ class Distillation(pl.LightningModule):
         self.teacher = teacher.to(memory_format=torch.channels_last)
         self.mixer, self.painters = mixer, painters
         self.gram_weight, self.painters_from = gram_weight, painters_from
-        self.rounded_from = rounded_from
-        self._change: dict[str, Tensor] = {}  # what weights of four bits were rounded by,
-        self._scales: dict[str, Tensor] = {}  # and the scale of each
         self._optimizer, self._scheduler = optimizer, scheduler
         self.register_buffer("scales", torch.zeros(len(LAYERS)))  # RMS of the teacher's activations
         self._begun = begun
@@ -85,9 +82,8 @@ class Distillation(pl.LightningModule):
 
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
         if not self.scales.any():
-            self._measure(torch.cat([photos, self.mixer.pictures(photos)]))
-        if self.global_step >= self.rounded_from and not self._change:  # once for all of a step
-            self._round()
+            more = [self.mixer.pictures(photos) for _ in range(MEASURED)]
+            self._measure(torch.cat([photos, *more]))
         half = len(photos) // 2
         if self.global_step < self.painters_from:
             pictures = self.mixer.pictures(photos)
@@ -154,31 +150,18 @@ class Distillation(pl.LightningModule):
         self.scales.copy_(torch.stack(rms))
         if self._begun:
             _rescale(self.net, 1 / self.scales)
-
-    @torch.no_grad()
-    def _round(self) -> None:
-        """Look at weights of four bits as the file will have them; the optimiser changes the
-        weights themselves (Bengio et al.'s straight-through estimator, arXiv:1308.3432)."""
-        weights = dict(self.net.named_parameters())
-        for name in four_bits(self.net):
-            known = None if self.global_step % KEPT == 0 else self._scales.get(name)
-            integers, self._scales[name] = to_integers(weights[name], 4, known)
-            found = from_integers({name: integers, name + SCALE: self._scales[name]})[name]
-            self._change[name] = found - weights[name]
-            weights[name].copy_(found)
+        elif isinstance(self.teacher, VGGFeatures):
+            with torch.autocast(images.device.type, enabled=False):
+                decompose(self.net, self.teacher, images)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        with torch.no_grad():
-            for name, change in self._change.items():
-                self.net.get_parameter(name).sub_(change)
-            self._change.clear()
         for weight in self.net.parameters():  # of layers not looked at in this step: none is none
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)
 
     def release_net(self) -> CompactVGG:
         """The student with activations of the teacher's scale, float32, for a file."""
-        net = CompactVGG(self.net.widths)
+        net = CompactVGG(**self.net.arguments)
         net.load_state_dict(self.net.state_dict())
         _rescale(net, self.scales)
         return net
@@ -195,22 +178,32 @@ class Distillation(pl.LightningModule):
 
 
 def _rescale(net: CompactVGG, factors: Tensor) -> None:
-    for factor, name in zip(factors, LAYERS, strict=True):
-        for adapters in net.adapters, net.styles:
-            if name in adapters:
-                adapters[name].data.mul_(factor)
+    for factor, name in zip(factors.tolist(), LAYERS, strict=True):
+        net.rescale(name, factor)
 
 
-def _errors(found: Adapted, wanted: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Of a layer's activations and Gram matrices.
-
-    The squared distance of activations to the teacher's is a function of small matrices: how the
-    narrow features are correlated with each other and with the teacher's activations.
-    """
+def _errors(found: Tensor | Adapted, wanted: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Of a layer's activations and Gram matrices."""
     with torch.no_grad():
         goal_gram = gram_matrix(wanted) / scale.square()
         goal_energy = torch.linalg.vector_norm(goal_gram, dim=(1, 2)).square()
-    (phases, channels, _), (height, width) = found.weight.shape, found.features.shape[2:]
+    channels = goal_gram.shape[1]
+    if isinstance(found, Tensor):
+        error = squared_distances(found, wanted.float() / scale).sum() / found.numel()
+    else:
+        energy = goal_gram.diagonal(dim1=1, dim2=2).sum(1).mean()
+        error = (_of_maps(found, wanted, scale) + energy) / channels
+    distance = squared_distances(gram(found), goal_gram)
+    return error, (distance / (goal_energy + FLAT * channels)).mean()
+
+
+def _of_maps(found: Adapted, wanted: Tensor, scale: Tensor) -> Tensor:
+    """The squared distance of activations to the teacher's, without the energy of the latter.
+
+    It is a function of small matrices: how the narrow features are correlated with each other and
+    with the teacher's activations.
+    """
+    (phases, _, _), (height, width) = found.weight.shape, found.features.shape[2:]
     narrow = found.features.permute(0, 2, 3, 1).flatten(0, 2)  # (N h w, c)
     goal, side = wanted.permute(0, 2, 3, 1), math.isqrt(phases)
     goal = goal[:, : side * height, : side * width]
@@ -219,7 +212,4 @@ def _errors(found: Adapted, wanted: Tensor, scale: Tensor) -> tuple[Tensor, Tens
     cross = (goal.mT @ narrow).float() / (scale * len(goal))
     weight = found.weight.flatten(0, 1)  # (phases C, c)
     own = (weight @ gram_matrix(found.features).mean(0) * weight).sum() / phases
-    energy = goal_gram.diagonal(dim1=1, dim2=2).sum(1).mean()
-    error = (own - 2 * (cross * weight).sum() / phases + energy) / channels
-    distance = squared_distances(found.gram(), goal_gram)
-    return error, (distance / (goal_energy + FLAT * channels)).mean()
+    return own - 2 * (cross * weight).sum() / phases

@@ -1,9 +1,9 @@
-"""A frozen VGG's passes on CPUs with bf16 units: weights prepared once, ReLU in the convolution.
+"""A frozen loss network on CPUs with bf16 units: weights prepared once, ReLU in convolutions.
 
 Under autocast PyTorch converts a frozen layer's weights at every pass and runs ReLU as a pass over
 memory of its own. Here the weights are converted once, oneDNN's convolution ends with ReLU, and the
 gradient is a convolution with the kernel turned around, also prepared. The activations are those
-of autocast to bf16, bit for bit (a `Refinement`'s are rounded once less); so were the gradients
+of autocast to bf16, bit for bit; so were the gradients
 where it was tried (AMX).
 
 Convolutions aside, time goes by the bytes moved. Where a compiler is at hand, pooling keeps no
@@ -23,16 +23,14 @@ from torch.nn import functional as F
 _POOL = ([2, 2], [2, 2], [0, 0], [1, 1], False)  # kernel, stride, padding, dilation, ceil mode
 
 
-class Refinement(nn.Conv2d):
-    """A 3x3 convolution that adds to what it is given, at first nothing; ReLU follows."""
+class Squares(nn.Module):
+    """2x2 pixels as channels, one pixel's after another's; an odd last row or column is left out.
 
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.weight)
-        nn.init.zeros_(self.bias)
+    ``(N, C, H, W)`` to ``(N, 4 C, H / 2, W / 2)``.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + super().forward(x)
+        return _together(x)
 
 
 class LossNetwork(nn.Module):
@@ -62,7 +60,7 @@ class LossNetwork(nn.Module):
 
 
 class FusedFeatures:
-    """The layers of a VGG (convolutions with ReLU, 2x2 pooling) with prepared weights.
+    """A loss network's layers (convolutions, most with ReLU, 2x2 pooling) with prepared weights.
 
     Args:
         layers: Frozen; their weights are copied to bf16.
@@ -71,19 +69,20 @@ class FusedFeatures:
 
     def __init__(self, layers: nn.Sequential, compiled: bool = False) -> None:
         self.compiled = compiled
-        # a kernel, it turned around, the bias, whether it adds to what it is given; None is pooling
-        self.steps: list[tuple[Tensor, Tensor, Tensor, bool] | None] = []
+        # a kernel, it turned around, the bias, whether ReLU follows; or a layer of no weights
+        self.steps: list[tuple[Tensor, Tensor, Tensor | None, bool] | nn.Module] = []
         self.ends: list[int] = []  # index in ``layers`` of what a step computes
         for index, layer in enumerate(layers):
             if isinstance(layer, nn.Conv2d):
                 weight = layer.weight.detach().bfloat16()
-                bias = layer.bias.detach().bfloat16()
+                bias = None if layer.bias is None else layer.bias.detach().bfloat16()
                 turned = weight.transpose(0, 1).flip(2, 3)
                 both = (w.contiguous(memory_format=torch.channels_last) for w in (weight, turned))
-                self.steps.append((*both, bias, isinstance(layer, Refinement)))
-                self.ends.append(index + 1)  # ReLU's
-            elif isinstance(layer, nn.MaxPool2d):
-                self.steps.append(None)
+                rectified = isinstance(layers[index + 1], nn.ReLU)
+                self.steps.append((*both, bias, rectified))
+                self.ends.append(index + rectified)
+            elif isinstance(layer, nn.MaxPool2d | Squares):
+                self.steps.append(layer)
                 self.ends.append(index)
 
     def __call__(self, images: Tensor, wanted: Sequence[int]) -> tuple[Tensor, ...]:
@@ -123,11 +122,13 @@ class _Pass(torch.autograd.Function):
         outputs, chosen = [], []  # by step; where of four the greatest was, None of a convolution
         for parts in net.steps[: keep[-1] + 1]:
             indices = None
-            if parts is None:
+            if isinstance(parts, nn.MaxPool2d):
                 x, indices = net.pool(x)
+            elif isinstance(parts, Squares):
+                x = parts(x)
             else:
-                weight, _, bias, adds = parts
-                x = _convolve(x, weight, bias, True, x if adds else None)
+                weight, _, bias, rectified = parts
+                x = _convolve(x, weight, bias, rectified)
             outputs.append(x)
             chosen.append(indices)
         if ctx.needs_input_grad[0]:
@@ -144,7 +145,13 @@ class _Pass(torch.autograd.Function):
         outputs, chosen = saved[:count], saved[count:]
         gradient, through = None, False  # through: ReLU's gradient is taken already
         for step in reversed(range(count)):
-            if net.steps[step] is None:
+            parts = net.steps[step]
+            if isinstance(parts, Squares):
+                if gradient is not None:
+                    gradient = _apart(gradient, outputs[step - 1].shape)
+                through = False
+                continue
+            if isinstance(parts, nn.MaxPool2d):
                 if gradient is not None:  # where the greatest of four is 0, so are all
                     before = outputs[step - 1]
                     gradient = net.unpool(gradient, before, outputs[step], chosen[step])
@@ -154,11 +161,10 @@ class _Pass(torch.autograd.Function):
             if own is not None:
                 own = own.contiguous(memory_format=torch.channels_last)
                 gradient = net.add_rectified(gradient, own, outputs[step])
-            elif gradient is not None and not through:
+            elif gradient is not None and parts[-1] and not through:
                 gradient = _rectify(gradient, outputs[step])
             if gradient is not None:
-                _, turned, _, adds = net.steps[step]
-                gradient = _convolve(gradient, turned, None, False, gradient if adds else None)
+                gradient = _convolve(gradient, parts[1], None, False)
                 through = False
         return None if gradient is None else gradient.to(ctx.dtype), None, None
 
@@ -173,6 +179,23 @@ def _squares(x: Tensor) -> Tensor:
     height, width = x.shape[2] // 2, x.shape[3] // 2
     whole = x.permute(0, 2, 3, 1)[:, : 2 * height, : 2 * width]
     return whole.unflatten(1, (height, 2)).unflatten(3, (width, 2))
+
+
+def _together(x: Tensor) -> Tensor:
+    """``(N, C, H, W)`` as ``(N, 4 C, H / 2, W / 2)``."""
+    return _squares(x).transpose(2, 3).flatten(3).permute(0, 3, 1, 2)
+
+
+def _apart(x: Tensor, shape: torch.Size) -> Tensor:
+    """What `_together` makes of this is ``x``; 0 where that left something out."""
+    found = x.permute(0, 2, 3, 1).unflatten(3, (2, 2, -1)).transpose(2, 3)
+    return _whole(found.flatten(3, 4).flatten(1, 2), shape)
+
+
+def _whole(x: Tensor, shape: torch.Size) -> Tensor:
+    """``(N, H, W, C)`` as ``(N, C, H, W)`` with the last row and column that an odd size has."""
+    down, right = shape[2] - x.shape[1], shape[3] - x.shape[2]
+    return F.pad(x, (0, 0, 0, right, 0, down)).permute(0, 3, 1, 2)
 
 
 def _pool(x: Tensor) -> Tensor:
@@ -191,9 +214,7 @@ def _unpool(gradient: Tensor, x: Tensor, pooled: Tensor) -> Tensor:
             pixels.append(torch.where(chosen, left, 0))
             left = torch.where(chosen, 0, left)
         rows.append(torch.stack(pixels, 3))
-    found = torch.stack(rows, 2).flatten(1, 2).flatten(2, 3)
-    down, right = x.shape[2] - found.shape[1], x.shape[3] - found.shape[2]
-    return F.pad(found, (0, 0, 0, right, 0, down)).permute(0, 3, 1, 2)
+    return _whole(torch.stack(rows, 2).flatten(1, 2).flatten(2, 3), x.shape)
 
 
 def _add_rectified(gradient: Tensor, own: Tensor, y: Tensor) -> Tensor:
@@ -216,13 +237,8 @@ def usable(images: Tensor) -> bool:
     )
 
 
-def _convolve(
-    x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool, more: Tensor | None
-) -> Tensor:
-    """A convolution of the same size, plus ``more``, and ReLU of it."""
-    one, same = [1, 1], [weight.shape[-1] // 2] * 2
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
+    """A convolution of the same size, and ReLU of it."""
+    one, same, then = [1, 1], [weight.shape[-1] // 2] * 2, "relu" if relu else "none"
     convolve = torch.ops.mkldnn._convolution_pointwise
-    if more is None:
-        return convolve(x, weight, bias, same, one, one, 1, "relu" if relu else "none", [], "")
-    then = "relu" if relu else None
-    return convolve.binary(x, more, weight, bias, same, one, one, 1, "add", 1.0, then, [], "")
+    return convolve(x, weight, bias, same, one, one, 1, then, [], "")

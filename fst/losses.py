@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from fst.distances import content_distance, dense, gram_matrix, style_distance, total_variation
+from fst.distances import content_distance, dense, gram, style_distance, total_variation
 from fst.errors import InputError
 
 NORMALIZATIONS = ("relative", "johnson2016")
@@ -96,11 +96,10 @@ class PerceptualLoss(nn.Module):
     def _grams(self, painting: Tensor) -> nn.ParameterDict:
         features, grams = self.extractor(painting, list(self.style)), nn.ParameterDict()
         for layer in self.style:
-            each = features[layer]
-            gram = gram_matrix(each) if isinstance(each, Tensor) else each.gram()
-            if not torch.isfinite(gram).all():
+            found = gram(features[layer])
+            if not torch.isfinite(found).all():
                 raise InputError(f"painting: expected finite style features, found NaN in {layer}")
-            grams[layer] = nn.Parameter(gram, requires_grad=False)
+            grams[layer] = nn.Parameter(found, requires_grad=False)
         return grams
 
     @property
@@ -147,8 +146,8 @@ class PerceptualLoss(nn.Module):
                 for layer in self.content
             }
             style = {
-                layer: style_distance(found[layer], gram, self.normalization)
-                for layer, gram in grams.items()
+                layer: style_distance(found[layer], target, self.normalization)
+                for layer, target in grams.items()
             }
             terms = {
                 "content": sum(self.content[layer] * term for layer, term in content.items()),

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from fst.compact import GRID, Adapted
-from fst.distances import relative_distances, total_variation
+from fst.compact import GRID
+from fst.distances import Features, dense, gram, relative_distances, total_variation
 from fst.losses import MIRRORED, shown
 from fst.networks import build_network
 
@@ -183,7 +183,9 @@ class Painters:
         student: ``student(images, layers)`` gives activations as `fst.compact.CompactVGG`.
     """
 
-    def __init__(self, mixer: Mixer, student: Callable[..., Mapping[str, Adapted]]) -> None:
+    def __init__(
+        self, mixer: Mixer, student: Callable[..., Mapping[str, Tensor | Features]]
+    ) -> None:
         self.mixer, self.student = mixer, student
         self.painters: list[_Painter] = []
 
@@ -221,8 +223,8 @@ class Painters:
             for number in range(len(MIRRORED)):
                 found = self.student(*shown(number, GRID, paintings), list(STYLE))
                 for layer in STYLE:
-                    for painter, gram in zip(painters, found[layer].gram().split(1), strict=True):
-                        painter.grams[layer, number] = gram
+                    for painter, one in zip(painters, gram(found[layer]).split(1), strict=True):
+                        painter.grams[layer, number] = one
 
     def _loss(self, painted: Tensor, photos: Tensor, owners: Sequence["_Painter"]) -> Tensor:
         """The sum of the pictures' losses: a painter's weights have the gradient of its own."""
@@ -236,11 +238,11 @@ class Painters:
             style = 0
             for layer, weight in STYLE.items():
                 grams = torch.cat([owner.grams[layer, number % len(MIRRORED)] for owner in owners])
-                style = style + weight * relative_distances(found[layer].gram(), grams)
+                style = style + weight * relative_distances(gram(found[layer]), grams)
             loss = style * style.new_tensor([owner.weight for owner in owners])
             for layer in contents:
                 mine = loss.new_tensor([owner.content == layer for owner in owners])
-                both = found[layer].dense(), wanted[layer].dense()
+                both = dense(found[layer]), dense(wanted[layer])
                 loss = loss + mine * relative_distances(*both)
             return loss.sum() + TV_WEIGHT * len(painted) * total_variation(painted)
 

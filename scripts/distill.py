@@ -61,7 +61,7 @@ def distill(cfg: DictConfig) -> Path:
     teacher = instantiate(cfg.teacher)(list(LAYERS))
     if cfg.start:
         student, start = load_compact(Path(str(cfg.start)).expanduser())
-        student = student.widened(cfg.network.widths).requires_grad_(True)
+        student = student.requires_grad_(True)
     else:
         student, start = instantiate(cfg.network), None
     more = find_pictures(cfg)
@@ -76,7 +76,6 @@ def distill(cfg: DictConfig) -> Path:
         instantiate(cfg.scheduler),
         cfg.gram_weight,
         cfg.painters_from,
-        cfg.rounded_from,
         resolve_compile(cfg.compile, cfg.trainer.max_steps),
         start is not None,
     )
@@ -154,7 +153,7 @@ def describe(
     found = module.trainer.callback_metrics
     held_out = {name: found[f"held_out/{name}"].item() for name in ("activations", "grams")}
     return {
-        "network": {"name": NAME, "arguments": {"widths": module.net.widths}},
+        "network": {"name": NAME, "arguments": module.net.arguments},
         "teacher": teacher,
         "training": {
             "steps": module.trainer.global_step,
@@ -165,7 +164,6 @@ def describe(
             "gram_weight": cfg.gram_weight,
             "painters": cfg.painters,
             "painters_from": cfg.painters_from,
-            "rounded_from": cfg.rounded_from,
             "imagined_paintings": cfg.imagined,
             "gathered_pictures": more,
             "optimizer": named(OmegaConf.to_container(cfg.optimizer)),

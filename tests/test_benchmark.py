@@ -35,12 +35,12 @@ def test_help(command):
 
 
 def test_the_loss_networks_are_timed_in_both_precisions(monkeypatch):
-    monkeypatch.setattr(losses, "SIZE", 64)
+    monkeypatch.setattr(losses, "PICTURES", dict.fromkeys(losses.PICTURES, (1, 64)))
     tables = list(losses.run(Namespace(repeats=1)))
     assert [(row[0], row[1], row[2]) for rows in tables for row in rows] == [
         (precision, what, name)
         for precision in ("bf16", "fp32")
-        for what in ("activations", "loss")
+        for what in ("activations", "loss", "a step's")
         for name in ("vgg19", "compact")
     ]
     assert all(row[3] > 0 and row[4] > 0 for rows in tables for row in rows)

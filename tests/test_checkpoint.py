@@ -46,28 +46,26 @@ def test_the_file_is_float16(checkpoint):
     assert {tensor.dtype for tensor in load_file(checkpoint).values()} == {torch.float16}
 
 
-@pytest.mark.parametrize(("bits", "share", "error"), [(8, 0.6, 0.015), (4, 0.35, 0.15)])
-def test_integers_are_a_part_of_the_file_and_written_again_the_same(tmp_path, bits, share, error):
+def test_integers_are_a_part_of_the_file_and_written_again_the_same(tmp_path):
     card = {"network": {"name": "transformer", "arguments": {"width": 16}}}
     net = build_network("transformer", width=16)
     paths = [tmp_path / f"{name}.safetensors" for name in ("plain", "small", "again")]
     kernels = [each for each in net.parameters() if each.dim() == 4]
-    integers = {name: bits for name, each in net.named_parameters() if each.dim() == 4}
+    integers = [name for name, each in net.named_parameters() if each.dim() == 4]
     kernels[1].data[0] = 0  # a channel that no scale can be had of
     save_checkpoint(paths[0], net, card)
     save_checkpoint(paths[1], net, card, integers)
-    assert paths[1].stat().st_size < share * paths[0].stat().st_size
+    assert paths[1].stat().st_size < 0.6 * paths[0].stat().st_size
     again, said = load_checkpoint(paths[1])
     assert said == card
     for parameter, original in zip(again.parameters(), net.parameters(), strict=True):
         assert parameter.dtype is torch.float32
-        assert (parameter - original).norm() <= error * original.norm()
+        assert (parameter - original).norm() <= 0.015 * original.norm()
     save_checkpoint(paths[2], again, card, integers)
     first, second = map(load_file, paths[1:])
     assert first.keys() == second.keys()
-    for name in first:  # of four bits a scale may come out as the next number
-        near = 1e-6 if bits == 4 and name.endswith(SCALE) else 0
-        torch.testing.assert_close(first[name], second[name], rtol=near, atol=0, msg=name)
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
     scale = min(name for name in first if name.endswith(SCALE))
     for shape in ((3,), (1, 99, 1, 1)):
         damaged = rewrite(paths[1], paths[0], first | {scale: torch.ones(shape)})

@@ -9,13 +9,17 @@ from torch.nn import functional as F
 from torchvision.models.vgg import cfgs, make_layers
 
 from fst.checkpoint import find_checkpoint, load_checkpoint
-from fst.compact import LAYERS, NAME, CompactVGG, four_bits, load_compact, save_compact
-from fst.distances import gram_matrix
+from fst.compact import LAYERS, NAME, CompactVGG, load_compact
+from fst.decomposition import decompose
+from fst.distances import dense, gram, gram_matrix
 from fst.distillation import FLAT, Distillation, _rescale
 from fst.mixing import Mixer, Painters
+from fst.vgg import VGGFeatures
 
-WIDTHS = [[4, 4, 4], [4, 4, 4], [4, 4, 4], [4, 4]]
-NETWORK = {"name": NAME, "arguments": {"widths": WIDTHS}}
+SMALL = {
+    "widths": [[4, 4, 4], [4, 4], [4, 4, 4]], "ranks": [[4, 4], [4], [4, 4], [4, 4], [4, 4], [4, 4]]
+}  # fmt: skip
+NETWORK = {"name": NAME, "arguments": SMALL}
 
 
 class Teacher(torch.nn.Module):
@@ -23,10 +27,10 @@ class Teacher(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.net = CompactVGG(WIDTHS).requires_grad_(False).eval()
+        self.net = CompactVGG(**SMALL).requires_grad_(False).eval()
 
     def forward(self, images, layers=LAYERS):
-        return {name: each.dense() for name, each in self.net(images, layers).items()}
+        return {name: dense(each) for name, each in self.net(images, layers).items()}
 
 
 class Trainer:
@@ -38,7 +42,7 @@ def module(monkeypatch):
     torch.manual_seed(0)
     nets = [load_checkpoint(find_checkpoint("udnie"))[0]]
     mixer = Mixer(nets, [[torch.rand(3, 100, 120)], [], [torch.rand(3, 90, 90)]])
-    student = CompactVGG(WIDTHS)
+    student = CompactVGG(**SMALL)
     painters = Painters(mixer, student)
     found = Distillation(student, Teacher(), mixer, painters, torch.optim.Adam, lambda _: None)
     found._trainer = Trainer()
@@ -150,10 +154,8 @@ def test_a_student_that_is_the_teacher_has_no_error(module):
         assert errors.shape == (len(LAYERS),)
         assert (errors < 1e-6).all(), errors
     released = module.release_net()
-    for name, adapter in module.teacher.net.adapters.items():
-        torch.testing.assert_close(released.adapters[name], adapter)
-    for name, style in module.teacher.net.styles.items():
-        torch.testing.assert_close(released.styles[name], style)
+    for name, weight in module.teacher.net.state_dict().items():
+        torch.testing.assert_close(released.state_dict()[name], weight, msg=name)
 
 
 def test_errors_are_those_of_the_wide_activations_and_their_gram_matrices(module):
@@ -166,10 +168,10 @@ def test_errors_are_those_of_the_wide_activations_and_their_gram_matrices(module
     found = module.net(pictures, LAYERS)
     for k, (name, scale) in enumerate(zip(LAYERS, module.scales, strict=True)):
         goal = wanted[name] / scale
-        error = (found[name].dense() - goal).square().mean()
-        gram = gram_matrix(goal)
-        distance = (found[name].gram() - gram).square().sum((1, 2))
-        distance = distance / (gram.square().sum((1, 2)) + FLAT * gram.shape[1])
+        error = (dense(found[name]) - goal).square().mean()
+        expected = gram_matrix(goal)
+        distance = (gram(found[name]) - expected).square().sum((1, 2))
+        distance = distance / (expected.square().sum((1, 2)) + FLAT * expected.shape[1])
         torch.testing.assert_close(activations[k], error, msg=name)
         torch.testing.assert_close(grams[k], distance.mean(), msg=name)
 
@@ -205,7 +207,8 @@ def arguments(tmp_path):
         f"data.root={photos}", f"paths.outputs={tmp_path / 'out'}", "data.crop_size=64",
         f"paths.paintings={tmp_path / 'paintings'}", f"teacher.weights={tmp_path / 'vgg.pth'}",
         "teacher.mean=[0.5,0.5,0.5]", "teacher.std=[0.2,0.2,0.2]", "data.workers=0",
-        f"network.widths={WIDTHS}".replace(" ", ""), "trainer.max_steps=4",
+        *(f"network.{name}={value}".replace(" ", "") for name, value in SMALL.items()),
+        "trainer.max_steps=4",
         "painters_from=2", "imagined=1", "trainer.val_check_interval=2",
         "trainer.log_every_n_steps=2", "callbacks.checkpoint.every_n_steps=2",
     ]  # fmt: skip
@@ -228,53 +231,68 @@ def test_the_script_writes_a_file_that_says_what_it_is_and_goes_on(arguments, tm
     assert again.returncode == 0, again.stderr
 
 
-def test_the_student_of_a_file_trains_on_and_grows(arguments, tmp_path):
+def test_the_student_of_a_file_trains_on(arguments, tmp_path):
     first = run_inline("distill", *arguments, "trainer.max_steps=2")
     assert first.returncode == 0, first.stderr
     begun = Path(first.stdout.split()[-1])
     still = ["optimizer.lr=1e-12", f"start={begun}", f"paths.run={tmp_path / 'b'}"]
-    second = run_inline(
-        "distill", *arguments, *still, "network.widths=[[4,4,4],[4,4,4],[4,4,5],[4,6,6]]"
-    )
+    second = run_inline("distill", *arguments, *still)
     assert second.returncode == 0, second.stderr
     (before, card), (after, later) = (
         load_compact(file) for file in (begun, tmp_path / "b/compact_vgg19.safetensors")
     )
     pictures = torch.rand(1, 3, 32, 32)
     for name, found in after(pictures, LAYERS).items():
-        expected = before(pictures, LAYERS)[name].dense()
-        assert (found.dense() - expected).norm() < 0.05 * expected.norm(), name
-    assert after.widths == ((4, 4, 4), (4, 4, 4), (4, 4, 5), (4, 6, 6))
-    assert later["network"]["arguments"]["widths"] == [list(block) for block in after.widths]
+        expected = dense(before(pictures, LAYERS)[name])
+        assert (dense(found) - expected).norm() < 0.05 * expected.norm(), name
+    assert later["network"] == card["network"]
     assert later["training"]["before"] == card["training"]
 
 
-def test_weights_of_four_bits_are_seen_as_the_file_has_them(module, tmp_path):
-    module.rounded_from = 0
-    optimizer = torch.optim.SGD(module.net.parameters(), 0)
-    before = {name: weight.detach().clone() for name, weight in module.net.named_parameters()}
-    for batch in range(2):  # of one step
-        module.training_step(torch.rand(2, 3, 64, 64), batch).backward()
-    seen = {name: weight.detach().clone() for name, weight in module.net.named_parameters()}
-    module.on_before_optimizer_step(optimizer)
-    save_compact(tmp_path / "a.safetensors", module.net, {"network": NETWORK})
-    written = load_compact(tmp_path / "a.safetensors")[0].state_dict()
-    changed = {name for name in before if not torch.equal(seen[name], before[name])}
-    assert changed == set(four_bits(module.net))
-    for name in changed:
-        assert torch.allclose(seen[name], written[name], atol=1e-6)
-    for name, weight in module.net.named_parameters():  # the optimiser has the weights themselves
-        assert torch.allclose(weight, before[name], atol=1e-6)
-        assert weight.grad is not None
+@pytest.fixture
+def vgg(tmp_path):
+    torch.manual_seed(0)
+    torch.save(make_layers(cfgs["E"]).state_dict(), tmp_path / "vgg.pth")
+    return VGGFeatures(LAYERS, "vgg19", tmp_path / "vgg.pth", (0.5,) * 3, (0.2,) * 3)
+
+
+def test_a_decomposition_of_full_rank_is_vgg(vgg):
+    net = CompactVGG(ranks=[(128, 256), (96,), *[(512, 512)] * 4]).requires_grad_(False)
+    pictures = torch.rand(2, 3, 64, 64)
+    decompose(net, vgg, pictures)
+    x, own = (pictures - vgg.mean) / vgg.std, {}
+    for index, layer in enumerate(vgg.features):
+        x = layer(x)
+        own[index] = x / x.square().mean().sqrt()
+    ends = {name: index for index, name in vgg.names.items()}
+
+    def through(first, last, given):
+        return net.trunk[net.ends[first] + 1 : net.ends[last] + 1](given)
+
+    before = next(k for k, layer in enumerate(net.trunk) if k == net.ends["relu3_1"] - 3)
+    found = net.trunk[before : net.ends["relu3_1"] + 1](own[ends["relu2_2"] + 1])
+    torch.testing.assert_close(found, own[ends["relu3_1"]], rtol=1e-3, atol=1e-3)
+    found = through("relu4_1", "relu5_1", own[ends["relu4_1"]])
+    torch.testing.assert_close(found, own[ends["relu5_1"]], rtol=1e-3, atol=1e-3)
+
+
+def test_a_decomposition_of_lower_rank_is_near(vgg):
+    net = CompactVGG().requires_grad_(False)
+    pictures = F.interpolate(torch.rand(4, 3, 12, 12), scale_factor=8, mode="bilinear")
+    decompose(net, vgg, pictures)
+    wanted = vgg(pictures, ["relu4_1", "relu4_2"])
+    given, goal = (each / each.square().mean().sqrt() for each in wanted.values())
+    found = net.trunk[net.ends["relu4_1"] + 1 : net.ends["relu4_2"] + 1](given)
+    assert (found - goal).square().mean() < 0.1
 
 
 def test_pictures_beside_the_paintings_are_in_the_card(arguments, tmp_path):
     (tmp_path / "more").mkdir()
     make_painting(tmp_path / "more/a.png")
-    result = run_inline("distill", *arguments, f"pictures={tmp_path / 'more'}", "rounded_from=1")
+    result = run_inline("distill", *arguments, f"pictures={tmp_path / 'more'}")
     assert result.returncode == 0, result.stderr
     training = load_compact(Path(result.stdout.split()[-1]))[1]["training"]
-    assert (training["gathered_pictures"], training["rounded_from"]) == (1, 1)
+    assert training["gathered_pictures"] == 1
     (tmp_path / "empty").mkdir()
     result = run_inline("distill", *arguments, f"pictures={tmp_path / 'empty'}")
     assert "empty: expected pictures, found none; try pictures=null" in error_line(result)

@@ -1,8 +1,9 @@
 """How long the loss networks take, forward and backward to the picture, in one run.
 
 Both have random weights of the right shapes, as fast as others. *activations* is what a loss
-network makes of two pictures, and the gradient of these; *loss* is the whole loss with its Gram
-matrices and distances, and its gradient, the photos' own activations among it.
+network makes of four pictures of 256 px up to relu4_1, and the gradient of these; *loss* is the
+whole loss with its Gram matrices and distances, and its gradient, the photos' own activations among
+it. *a step's* is that of a step of experiment=fast: two pictures of 192 px, up to relu5_1.
 """
 
 import argparse
@@ -24,8 +25,9 @@ from fst.losses import PerceptualLoss
 from fst.vgg import VGGFeatures
 
 TITLES = ["precision", "what", "loss network", "ms", "times faster"]
-SIZE, PICTURES = 256, 4
 LAYERS = ["relu1_1", "relu2_1", "relu3_1", "relu4_1"]
+STEP = [*LAYERS, "relu5_1"]
+PICTURES = {"activations": (4, 256), "loss": (4, 256), "a step's": (2, 192)}  # how many, px
 CPU = torch.device("cpu")
 WARM = 3
 
@@ -37,20 +39,26 @@ def run(args: argparse.Namespace) -> Iterator[list[list[object]]]:
         weights = Path(place) / "random.pth"
         torch.save(make_layers(cfgs["E"]).state_dict(), weights)
         compact, net = Path(place) / "compact.safetensors", CompactVGG()
-        card = {"network": {"name": NAME, "arguments": {"widths": net.widths}}}
+        card = {"network": {"name": NAME, "arguments": net.arguments}}
         save_compact(compact, net, card)
         known = {"mean": (0.5,) * 3, "std": (0.2,) * 3}
         networks = {
             "vgg19": partial(VGGFeatures, weights=weights, **known),
             "compact": partial(CompactFeatures, weights=compact),
         }
-        losses = {name: whole(network) for name, network in networks.items()}
-    shape = 2, PICTURES, 3, SIZE, SIZE
-    images = [each.contiguous(memory_format=torch.channels_last) for each in torch.rand(shape)]
+        four, step = (
+            {name: whole(network, layers) for name, network in networks.items()}
+            for layers in (LAYERS, STEP)
+        )
     for precision in "bf16", "fp32":
         amp = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
-        for what, action in ("activations", activations), ("loss", loss):
-            actions = [partial(action, each, amp, *images) for each in losses.values()]
+        for what, losses, action in (
+            ("activations", four, activations),
+            ("loss", four, loss),
+            ("a step's", step, loss),
+        ):
+            pictures = noise(*PICTURES[what])
+            actions = [partial(action, each, amp, *pictures) for each in losses.values()]
             for each in actions * WARM:
                 each()
             seconds = rounds(actions, args.repeats, CPU)
@@ -60,11 +68,18 @@ def run(args: argparse.Namespace) -> Iterator[list[list[object]]]:
             ]
 
 
-def whole(network: Callable[[list[str]], nn.Module]) -> PerceptualLoss:
-    """The default loss to relu4_1, of a painting of noise."""
-    found = PerceptualLoss(network, {"relu3_1": 1}, dict.fromkeys(LAYERS, 0.25), 1, 10, 2)
+def noise(count: int, size: int) -> list[Tensor]:
+    """Pictures, and what stands for their photos."""
+    shape = 2, count, 3, size, size
+    return [each.contiguous(memory_format=torch.channels_last) for each in torch.rand(shape)]
+
+
+def whole(network: Callable[[list[str]], nn.Module], layers: list[str]) -> PerceptualLoss:
+    """The default loss of these style layers, of a painting of noise."""
+    style = dict.fromkeys(layers, 1 / len(layers))
+    found = PerceptualLoss(network, {"relu3_1": 1}, style, 1, 10, 2)
     found = found.to(memory_format=torch.channels_last)
-    found.set_style(torch.rand(1, 3, SIZE, SIZE))
+    found.set_style(torch.rand(1, 3, 256, 256))
     for part in found.modules():
         if isinstance(part, LossNetwork):
             part.compiled = resolve_compile("auto", 10**6)  # as in training
@@ -74,6 +89,7 @@ def whole(network: Callable[[list[str]], nn.Module]) -> PerceptualLoss:
 def activations(of: PerceptualLoss, amp: torch.autocast, images: Tensor, _: Tensor) -> None:
     with amp:
         found = of.extractor(images.detach().requires_grad_(), LAYERS)
+    # of linear maps what they are maps of
     tensors = [each if isinstance(each, Tensor) else each.features for each in found.values()]
     torch.autograd.backward(tensors, [each.detach() for each in tensors])
 
