@@ -23,25 +23,16 @@ class Adapted:
 
     def gram(self) -> Tensor:
         """What `fst.distances.gram_matrix` is of VGG's activations, ``(N, C, C)``."""
-        (phases, wide, narrow), area = self.style.shape, self.features[0, 0].numel()
-        # products: of the activations themselves, or of the narrow ones and then of matrices
-        directly = area * wide * (narrow + wide)
-        by_matrices = area * narrow**2 + narrow * wide * (narrow + wide)
-        if phases == 1 and directly < by_matrices:
-            return gram_matrix(self._mapped(self.style))
         gram = gram_matrix(self.features)[:, None]
         return (self.style @ gram @ self.style.mT).mean(1)
 
     def dense(self) -> Tensor:
         """The activations themselves, ``(N, C, H, W)``."""
-        wide = self._mapped(self.weight)
+        # channel C of phase p is C P + p to pixel_shuffle
+        weight = self.weight.transpose(0, 1).flatten(0, 1)[..., None, None]
+        wide = F.conv2d(self.features, weight.to(self.features.dtype))
         if len(self.weight) > 1:
             wide = F.pixel_shuffle(wide, 2)
         down, right = (side - found for side, found in zip(self.size, wide.shape[2:], strict=True))
         # of an odd side the last row or column again
         return F.pad(wide, (0, right, 0, down), mode="replicate") if down or right else wide
-
-    def _mapped(self, weight: Tensor) -> Tensor:
-        # channel C of phase p is C P + p to pixel_shuffle
-        weight = weight.transpose(0, 1).flatten(0, 1)[..., None, None]
-        return F.conv2d(self.features, weight.to(self.features.dtype))
