@@ -20,6 +20,7 @@ OTHER = (
     "safety",
     "losses",
     "runs",
+    "decomposition",
     "distillation",
     "vgg",
     "openvino_engine",
