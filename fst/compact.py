@@ -39,6 +39,7 @@ LAYERS = (
 # of the stem at a half of the picture's size and at a quarter; between relu3_1 and relu4_1, where
 # the first is of a linear map
 WIDTHS = (48, 48, 48), (64, 96), (64, 96, 96)
+STEM = ("relu1_1",), ("relu1_2",), ("relu2_1", "relu2_2")  # what its first convolutions predict
 RANKED = "relu3_1", "relu4_1", "relu4_2", "relu4_3", "relu4_4", "relu5_1"
 # of these layers: channels before the 3x3 convolution, if it is not given few, and after it
 RANKS = (64, 64), (96,), (256, 192), (256, 192), (256, 192), (256, 192)
@@ -61,27 +62,32 @@ class CompactVGG(LossNetwork):
         _check(self.widths, self.ranks)
         halves, quarters, (narrow, *between) = self.widths
         self.ends: dict[str, int] = {}  # which ReLU of the trunk a layer is made of
-        self.layers: list[nn.Module] = []
-        self.channels = 3 * GRID**2
-        for width in halves:
-            self._add(width, 3)
-        self.ends |= {"relu1_1": 1, "relu1_2": 3} | dict.fromkeys(["relu2_1", "relu2_2"], self._end)
-        self.layers.append(Squares())
-        self.channels *= 4
+        layers, inputs = [], 3 * GRID**2
+        for names, width in zip(STEM, halves, strict=True):
+            layers += _convolution(inputs, width, 3)
+            self.ends |= dict.fromkeys(names, len(layers) - 1)
+            inputs = width
+        layers.append(Squares())
+        inputs *= 4
         for width in quarters:
-            self._add(width, 3)
-        self._add(CHANNELS[2], 1)
-        self._rank("relu3_1", self.ranks[0])
-        self._add(narrow, 1, rectified=False)
-        for width in between:
-            self._add(width, 3)
-        self.ends["relu3_3"] = self._end
-        for name, ranks in zip(RANKED[1:], self.ranks[1:], strict=True):
+            layers += _convolution(inputs, width, 3)
+            inputs = width
+        layers += _convolution(inputs, CHANNELS[2], 1)
+        inputs = CHANNELS[2]
+        for name, ranks in zip(RANKED, self.ranks, strict=True):
             if name in ("relu4_1", "relu5_1"):
-                self.layers.append(nn.MaxPool2d(2))
-            self._rank(name, ranks)
-        self.trunk = nn.Sequential(*self.layers)
-        del self.layers, self.channels
+                layers.append(nn.MaxPool2d(2))
+            outputs = CHANNELS[int(name[4])]
+            layers += _in_three(inputs, ranks, outputs)
+            self.ends[name] = len(layers) - 1
+            inputs = outputs
+            if name == "relu3_1":
+                layers.append(_linear(inputs, narrow, 1))
+                for before, width in itertools.pairwise((narrow, *between)):
+                    layers += _convolution(before, width, 3)
+                    inputs = width
+                self.ends["relu3_3"] = len(layers) - 1
+        self.trunk = nn.Sequential(*layers)
         self.adapters, self.styles = nn.ParameterDict(), nn.ParameterDict()
         for name in LAYERS:
             if name not in RANKED:
@@ -99,24 +105,6 @@ class CompactVGG(LossNetwork):
         """What it was made with, for a card."""
         return {"widths": self.widths, "ranks": self.ranks}
 
-    @property
-    def _end(self) -> int:
-        return len(self.layers) - 1
-
-    def _add(self, outputs: int, side: int, rectified: bool = True) -> None:
-        """A convolution, and ReLU or (of a linear map) no bias."""
-        conv = nn.Conv2d(self.channels, outputs, side, padding=side // 2, bias=rectified)
-        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu" if rectified else "linear")
-        self.layers += [conv, nn.ReLU()] if rectified else [conv]
-        self.channels = outputs
-
-    def _rank(self, name: str, ranks: tuple[int, ...]) -> None:
-        for width in ranks[:-1]:
-            self._add(width, 1, rectified=False)
-        self._add(ranks[-1], 3, rectified=False)
-        self._add(CHANNELS[int(name[4])], 1)
-        self.ends[name] = self._end
-
     def conv(self, name: str) -> nn.Conv2d:
         """The convolution whose ReLU a layer is made of."""
         return self.trunk[self.ends[name] - 1]
@@ -132,9 +120,10 @@ class CompactVGG(LossNetwork):
                 if isinstance(after, nn.Conv2d):
                     after.weight.div_(factor)
                     break
-        for maps in self.adapters, self.styles:
-            if name in maps:
-                maps[name].mul_(factor)
+            return
+        self.adapters[name].mul_(factor)
+        if name in self.styles:
+            self.styles[name].mul_(factor)
 
     @torch.no_grad()
     def shorten(self) -> None:
@@ -188,6 +177,29 @@ class CompactVGG(LossNetwork):
             if k in ends:
                 found.append(x)
         return tuple(found)
+
+
+def _linear(inputs: int, outputs: int, side: int) -> nn.Conv2d:
+    """A convolution of no bias, which no ReLU follows."""
+    conv = nn.Conv2d(inputs, outputs, side, padding=side // 2, bias=False)
+    nn.init.kaiming_normal_(conv.weight, nonlinearity="linear")
+    return conv
+
+
+def _convolution(inputs: int, outputs: int, side: int) -> list[nn.Module]:
+    conv = nn.Conv2d(inputs, outputs, side, padding=side // 2)
+    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+    return [conv, nn.ReLU()]
+
+
+def _in_three(inputs: int, ranks: tuple[int, ...], outputs: int) -> list[nn.Module]:
+    """A 3x3 convolution as one to few channels, a 3x3, and one to all; or without the first."""
+    *first, last = ranks
+    layers = []
+    for width in first:
+        layers.append(_linear(inputs, width, 1))
+        inputs = width
+    return [*layers, _linear(inputs, last, 3), *_convolution(last, outputs, 1)]
 
 
 class CompactFeatures(nn.Module):

@@ -3,8 +3,7 @@
 Under autocast PyTorch converts a frozen layer's weights at every pass and runs ReLU as a pass over
 memory of its own. Here the weights are converted once, oneDNN's convolution ends with ReLU, and the
 gradient is a convolution with the kernel turned around, also prepared. The activations are those
-of autocast to bf16, bit for bit; so were the gradients
-where it was tried (AMX).
+of autocast to bf16, bit for bit; so were the gradients where it was tried (AMX).
 
 Convolutions aside, time goes by the bytes moved. Where a compiler is at hand, pooling keeps no
 indices, which are four times as large as what it gives: its gradient finds the greatest of four
@@ -195,7 +194,9 @@ def _apart(x: Tensor, shape: torch.Size) -> Tensor:
 def _whole(x: Tensor, shape: torch.Size) -> Tensor:
     """``(N, H, W, C)`` as ``(N, C, H, W)`` with the last row and column that an odd size has."""
     down, right = shape[2] - x.shape[1], shape[3] - x.shape[2]
-    return F.pad(x, (0, 0, 0, right, 0, down)).permute(0, 3, 1, 2)
+    if down or right:  # padding by nothing copies
+        x = F.pad(x, (0, 0, 0, right, 0, down))
+    return x.permute(0, 3, 1, 2)
 
 
 def _pool(x: Tensor) -> Tensor:

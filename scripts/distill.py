@@ -61,7 +61,7 @@ def distill(cfg: DictConfig) -> Path:
     teacher = instantiate(cfg.teacher)(list(LAYERS))
     if cfg.start:
         student, start = load_compact(Path(str(cfg.start)).expanduser())
-        student = student.requires_grad_(True)
+        student.requires_grad_(True)
     else:
         student, start = instantiate(cfg.network), None
     more = find_pictures(cfg)

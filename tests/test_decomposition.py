@@ -28,8 +28,8 @@ def test_a_decomposition_of_full_rank_is_vgg(vgg):
     def through(first, last, given):
         return net.trunk[net.ends[first] + 1 : net.ends[last] + 1](given)
 
-    before = next(k for k, layer in enumerate(net.trunk) if k == net.ends["relu3_1"] - 3)
-    found = net.trunk[before : net.ends["relu3_1"] + 1](own[ends["relu2_2"] + 1])
+    last = net.ends["relu3_1"]
+    found = net.trunk[last - 3 : last + 1](own[ends["relu2_2"] + 1])
     torch.testing.assert_close(found, own[ends["relu3_1"]], rtol=1e-3, atol=1e-3)
     found = through("relu4_1", "relu5_1", own[ends["relu4_1"]])
     torch.testing.assert_close(found, own[ends["relu5_1"]], rtol=1e-3, atol=1e-3)

@@ -34,6 +34,10 @@ from fst.networks import build_network
 from fst.vgg import layer_names
 
 COMPACT = "loss/extractor=compact"
+# Other optimisers divide by the size of a gradient, and so make hundredths of rounding errors in
+# six steps; at a rate of 0.01 six steps go astray, and make much of roundings
+DESCENT = ["optimizer=adam", "optimizer._target_=torch.optim.SGD", "+optimizer.momentum=0.9"]
+DESCENT += ["optimizer.lr=0.003"]
 VGG = SHARED / "weights/vgg19_features.safetensors"
 TERMS = ["total", "content", "style", "tv", "content_relu3_1", "style_relu1_1", "style_relu4_1"]
 
@@ -204,24 +208,22 @@ BF16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("precision", "steps", "tolerance"),
+    ("precision", "tolerance"),
     [
-        ("32-true", 2, 1e-4),
-        pytest.param(  # rounding alone parts two runs by several percent in four steps
-            "bf16-mixed", 4, 0.15, marks=pytest.mark.skipif(not BF16, reason="needs bf16 units")
+        ("32-true", 1e-3),
+        pytest.param(
+            "bf16-mixed", 0.15, marks=pytest.mark.skipif(not BF16, reason="needs bf16 units")
         ),
     ],
 )
-def test_a_compiled_run_has_the_same_losses(
-    precision, steps, tolerance, photo_folder, painting, tmp_path
-):
+def test_a_compiled_run_has_the_same_losses(precision, tolerance, photo_folder, painting, tmp_path):
     found = []
     for compiled in ("false", "true"):
         outputs = tmp_path / compiled
         result = run_script(
             "train", *arguments(photo_folder, painting, outputs), f"compile={compiled}",
-            f"trainer.max_steps={steps}", f"trainer.val_check_interval={steps}",
-            f"trainer.precision={precision}",
+            "trainer.max_steps=4", "trainer.val_check_interval=4", f"trainer.precision={precision}",
+            *DESCENT,
         )  # fmt: skip
         assert result.returncode == 0, result.stderr
         found.append(load_checkpoint(only_run(outputs) / "mine.safetensors")[1]["metrics"])
