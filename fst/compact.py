@@ -42,7 +42,7 @@ WIDTHS = (48, 32, 48), (64, 96), (64, 96, 96)
 STEM = ("relu1_1",), ("relu1_2",), ("relu2_1", "relu2_2")  # what its first convolutions predict
 RANKED = "relu3_1", "relu4_1", "relu4_2", "relu4_3", "relu4_4", "relu5_1"
 # of these layers: channels before the 3x3 convolution, if it is not given few, and after it
-RANKS = (64, 64), (96,), (160, 176), (208, 224), (256, 304), (272, 352)
+RANKS = (64, 64), (96,), (256, 192), (256, 192), (256, 192), (256, 192)
 STYLED = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")  # of the default loss
 
 

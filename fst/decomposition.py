@@ -9,17 +9,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from fst.compact import CompactVGG
+from fst.compact import RANKED, CompactVGG
 from fst.vgg import VGGFeatures, layer_names
 
-BEGUN = "relu3_1", "relu4_2", "relu4_3", "relu4_4", "relu5_1"  # what relu4_1 is given is no VGG's
 TINY = 1e-6  # of the greatest eigenvalue: what is less is no direction
 SHARE = 12  # pictures of a pass
-
-
-def begun_layers(net: CompactVGG) -> list[nn.Sequential]:
-    """The convolutions of the layers of `BEGUN`, three each."""
-    return [net.trunk[net.ends[name] - 3 : net.ends[name]] for name in BEGUN]
 
 
 @torch.no_grad()
@@ -36,15 +30,15 @@ def decompose(net: CompactVGG, teacher: VGGFeatures, pictures: Tensor) -> None:
     size = None
     for index, given in _inputs(teacher, pictures):
         name = names[index]
-        if name not in BEGUN:
+        if name not in RANKED or name == "relu4_1":
             size = None
             continue
         conv = teacher.features[index]
         answers = torch.cat([conv(part) for part in given.split(SHARE)])
-        layers = begun_layers(net)[BEGUN.index(name)]
+        end = net.ends[name]
         own = _rms(answers.relu())
         # of what was pooled on the way the RMS is another
-        _begin(layers, conv, given, answers, size or _rms(given), own)
+        _begin(net.trunk[end - 3 : end], conv, given, answers, size or _rms(given), own)
         size = own
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from fst.adapted import Adapted
 from fst.compact import LAYERS, CompactVGG
-from fst.decomposition import begun_layers, decompose
+from fst.decomposition import decompose
 from fst.distances import gram, gram_matrix, squared_distances
 from fst.errors import InputError
 from fst.fused import LossNetwork
@@ -41,7 +41,7 @@ class Distillation(pl.LightningModule):
         teacher: ``teacher(images)`` gives activations by name, as `fst.vgg.VGGFeatures`.
         mixer: Where pictures come from.
         painters: Where half of them come from, once there is a student.
-        optimizer: Called with the student's parameters in two groups, see `groups`.
+        optimizer: Called with the student's parameters.
         scheduler: Called with the optimiser, stepped after every step.
         gram_weight: Of the roots of the Gram matrices' errors; that of activations is 1.
         painters_from: Step from which on painters are asked.
@@ -167,7 +167,7 @@ class Distillation(pl.LightningModule):
         return net
 
     def configure_optimizers(self) -> Any:
-        optimizer = self._optimizer(groups(self.net))
+        optimizer = self._optimizer(self.net.parameters())
         schedule = {"scheduler": self._scheduler(optimizer), "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
@@ -175,19 +175,6 @@ class Distillation(pl.LightningModule):
         weights = checkpoint["state_dict"]
         kept = {k: v for k, v in weights.items() if not k.startswith("teacher.")}
         checkpoint["state_dict"] = kept
-
-
-def groups(net: CompactVGG) -> list[dict[str, list[nn.Parameter]]]:
-    """The student's parameters for an optimiser: those of its own, and what begins as VGG-19's.
-
-    The latter want to be changed less: at the rate of the others they forget faster than they
-    learn (docs/recipe.md).
-    """
-    taken = {id(weight) for layers in begun_layers(net) for weight in layers.parameters()}
-    both = [[], []]
-    for weight in net.parameters():
-        both[id(weight) in taken].append(weight)
-    return [{"params": weights} for weights in both]
 
 
 def _rescale(net: CompactVGG, factors: Tensor) -> None:

@@ -167,7 +167,6 @@ def describe(
             "imagined_paintings": cfg.imagined,
             "gathered_pictures": more,
             "optimizer": named(OmegaConf.to_container(cfg.optimizer)),
-            "scheduler": named(OmegaConf.to_container(cfg.scheduler)),
             "held_out_errors": held_out,  # before its weights became integers
             "before": before,
         },
