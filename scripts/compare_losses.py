@@ -29,7 +29,7 @@ from fst.signals import leave, signals
 
 SCRIPTS = Path(__file__).parent
 STYLES = ("composition_vii", "great_wave", "starry_night", "the_scream")  # it has not seen them
-COUNTED, TURNS = 30, 2  # steps of the measurement of speed; the better turn counts
+COUNTED, TURNS = 40, 3  # steps of the measurement of speed; the best turn counts
 NETWORKS = ("compact", "vgg19")
 COLUMNS = (
     "painting", "loss network", "steps", "seconds", "objective", "style", "content",
@@ -161,7 +161,7 @@ def row(file: Path, figures: dict[str, dict], ratio: float | None) -> list[str]:
         style, network, str(training["steps"]), str(training["seconds"]),
         *(f"{figures['loss'][name]:.3f}" for name in ("total", "style", "content")),
         f"{worth['median']:.0f} ({worth['min']:.0f}-{worth['max']:.0f})",
-        f"{ratio:.2f}" if ratio else "",
+        f"{ratio:.3f}" if ratio else "",
     ]  # fmt: skip
 
 

@@ -72,11 +72,11 @@ def test_the_same_steps_and_the_same_time(runs, photos, monkeypatch, tmp_path):
     cells = [(cell[0], cell[1], cell[4], cell[7], cell[8]) for cell in rows]
     assert cells == [
         ("udnie", "compact", "2.200", "40 (30-50)", ""),
-        ("udnie", "vgg19", "2.000", "40 (30-50)", "1.10"),
-        ("udnie", "vgg19", "4.000", "40 (30-50)", "0.55"),
+        ("udnie", "vgg19", "2.000", "40 (30-50)", "1.100"),
+        ("udnie", "vgg19", "4.000", "40 (30-50)", "0.550"),
     ]
     trainings = [cfg for cfg in runs if "trainer" in cfg]
-    assert [cfg.trainer.max_steps for cfg in trainings] == [*[41] * 4, 50, 50, 20]
+    assert [cfg.trainer.max_steps for cfg in trainings] == [*[51] * 6, 50, 50, 20]
     assert {cfg.data.root for cfg in trainings} == {str(photos)}
     assert len({cfg.compile for cfg in trainings}) == 1  # one is not faster for that
     assert {cfg.trainer.precision for cfg in trainings} == {"32-true"}
