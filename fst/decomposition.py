@@ -30,7 +30,7 @@ def decompose(net: CompactVGG, teacher: VGGFeatures, pictures: Tensor) -> None:
     size = None
     for index, given in _inputs(teacher, pictures):
         name = names[index]
-        if name not in RANKED or name == "relu4_1":
+        if name not in RANKED or name == "relu4_1":  # what that is given is no VGG's
             size = None
             continue
         conv = teacher.features[index]

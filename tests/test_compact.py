@@ -245,6 +245,9 @@ def test_the_shipped_file_is_small_and_says_what_it_is():
     assert file.stat().st_size <= 4e6
     features = CompactFeatures(["relu1_1", "relu4_1"])
     assert features.card["network"]["name"] == NAME
+    assert features.net.arguments == CompactVGG().arguments
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        assert instantiate(compose("distill").network).arguments == CompactVGG().arguments
     assert features.card["training"]["steps"] > 1000
     for figures in features.card["agreement"]["styles"].values():
         assert {"style", "content", "gradient_style_relu1_1"} <= figures.keys()

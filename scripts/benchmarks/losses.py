@@ -1,9 +1,10 @@
 """How long the loss networks take, forward and backward to the picture, in one run.
 
-Both have random weights of the right shapes, as fast as others. *activations* is what a loss
-network makes of four pictures of 256 px up to relu4_1, and the gradient of these; *loss* is the
-whole loss with its Gram matrices and distances, and its gradient, the photos' own activations among
-it. *a step's* is that of a step of experiment=fast: two pictures of 192 px, up to relu5_1.
+The compact network is the shipped one; VGG-19 has random weights, as fast as others. *activations*
+is what a loss network makes of four pictures of 256 px up to relu4_1, and the gradient of these;
+*loss* is the whole loss with its Gram matrices and distances, and its gradient, the photos' own
+activations among it. *a step's* is that of a step of experiment=fast: two pictures of 192 px, up to
+relu5_1.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
 from benchmarks.measuring import rounds, times_faster
-from fst.compact import NAME, CompactFeatures, CompactVGG, save_compact
+from fst.compact import CompactFeatures
 from fst.fused import LossNetwork
 from fst.losses import PerceptualLoss
 from fst.vgg import VGGFeatures
@@ -38,13 +39,10 @@ def run(args: argparse.Namespace) -> Iterator[list[list[object]]]:
     with tempfile.TemporaryDirectory(prefix="fst-") as place:
         weights = Path(place) / "random.pth"
         torch.save(make_layers(cfgs["E"]).state_dict(), weights)
-        compact, net = Path(place) / "compact.safetensors", CompactVGG()
-        card = {"network": {"name": NAME, "arguments": net.arguments}}
-        save_compact(compact, net, card)
         known = {"mean": (0.5,) * 3, "std": (0.2,) * 3}
         networks = {
             "vgg19": partial(VGGFeatures, weights=weights, **known),
-            "compact": partial(CompactFeatures, weights=compact),
+            "compact": CompactFeatures,
         }
         four, step = (
             {name: whole(network, layers) for name, network in networks.items()}
