@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fst.errors import InputError
 from fst.losses import PerceptualLoss
+from fst.system.errors import InputError
 
 STARTS = ("photo", "noise", "blank")
 OPTIMIZERS = ("lbfgs", "adam")

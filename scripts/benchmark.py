@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 # what needs torch is imported later: --help is quick
-from fst.errors import InputError, one_line_errors
-from fst.files import atomic_path, check_folder
+from fst.system.errors import InputError, one_line_errors
+from fst.system.files import atomic_path, check_folder
 
 ENGINES = "eager", "compile", "onnxruntime", "openvino"
 TITLES = {

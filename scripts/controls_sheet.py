@@ -9,9 +9,9 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from fst.errors import one_line_errors
 from fst.images import Photo, read_photo, save_picture
 from fst.stylizer import Stylizer
+from fst.system.errors import one_line_errors
 
 PHOTO = Path(__file__).parent.parent / "examples" / "astronaut.jpg"
 STYLES = "starry_night", "great_wave"

@@ -1,37 +1,6 @@
-"""Write a style as an ONNX file that takes pictures of any size.
+"""`fst export` as a script."""
 
-python scripts/export.py --style starry_night -o starry_night.onnx
-"""
-
-import argparse
-from pathlib import Path
-
-# what needs torch is imported later: --help is quick
-from fst.errors import one_line_errors
-from fst.signals import leave, signals
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--style", required=True, help="a shipped style, or a release file's path")
-    parser.add_argument("-o", "--output", required=True, type=Path, help="ends in .onnx")
-    return parser.parse_args()
-
-
-def main() -> None:
-    with signals(leave), one_line_errors():
-        args = parse_args()
-        from fst.checkpoint import find_checkpoint, load_checkpoint
-        from fst.export import CHECKED, export_onnx
-
-        net, card = load_checkpoint(find_checkpoint(args.style))
-        difference = export_onnx(net, args.output, card)
-    size = args.output.stat().st_size / 1e6
-    sizes = ", ".join(f"{width}x{height}" for _, _, height, width in CHECKED)
-    print(f"{args.output}: {size:.1f} MB, within {difference:.1e} of PyTorch at {sizes} px")
-
+from fst.cli.export import main
 
 if __name__ == "__main__":
     main()

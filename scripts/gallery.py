@@ -14,11 +14,11 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
-from fst.checkpoint import find_checkpoint, load_checkpoint, shipped_styles
-from fst.errors import InputError, one_line_errors
-from fst.files import atomic_path
 from fst.images import Photo, find_images, flatten, read_photo, save_picture
+from fst.styles import find_style, load_style, shipped_styles
 from fst.stylizer import Stylizer
+from fst.system.errors import InputError, one_line_errors
+from fst.system.files import atomic_path
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -113,8 +113,8 @@ def table(styles: list[str]) -> str:
     """One row a release file, from its card; a dash where it says nothing."""
     lines = ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
     for style in styles:
-        path = find_checkpoint(style)
-        _, card = load_checkpoint(path)
+        path = find_style(style)
+        _, card = load_style(path)
         painting, training = card["style"], card["training"]
         found = card.get("evaluation", {"equivalents": {}, "gatys5": {}})
         cells = [

@@ -8,10 +8,10 @@ How is said in scripts/composing/strokes.py.
 import argparse
 from pathlib import Path
 
-from composing.strokes import paint
+from drawing.strokes import paint
 
-from fst.errors import one_line_errors
 from fst.images import Photo, save_picture
+from fst.system.errors import one_line_errors
 
 
 def main() -> None:

@@ -14,21 +14,14 @@ import sys
 import time
 from pathlib import Path
 
-from composing import quoted
-from composing.scenes import make_photos
+from drawing.scenes import make_photos
 from PIL import Image
 
-from fst.checkpoint import shipped_styles
-from fst.errors import InputError, one_line_errors
-from fst.images import (
-    Photo,
-    contact_sheet,
-    find_images,
-    flatten,
-    read_photo,
-    save_picture,
-)
+from fst.cli.composing import quoted
+from fst.images import Photo, contact_sheet, find_images, flatten, read_photo, save_picture
+from fst.styles import shipped_styles
 from fst.stylizer import Stylizer
+from fst.system.errors import InputError, one_line_errors
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"

@@ -15,8 +15,8 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
-from fst.checkpoint import save_checkpoint
 from fst.networks import build_network
+from fst.styles import save_style
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"  # photos and weights that are not the project's to distribute
@@ -73,14 +73,14 @@ def checkpoint(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     path = tmp_path / "tiny.safetensors"
     network = {"name": "transformer", "arguments": {"width": 4}}
-    save_checkpoint(path, build_network("transformer", width=4), {"network": network})
+    save_style(path, build_network("transformer", width=4), {"network": network})
     return path
 
 
 def run_script(name: str, *args: object, **env: str) -> subprocess.CompletedProcess[str]:
     """Run ``scripts/<name>.py`` as a user would, from the repository's folder."""
     command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, args)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests"), **env}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **env}
     return subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
     )

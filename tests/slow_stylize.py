@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-import fst.stylizer
+import fst.stylizer.stylizer
 from fst.images import Photo
 
 SECONDS = 0.1

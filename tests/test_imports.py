@@ -4,7 +4,7 @@ import re
 import subprocess
 import sys
 
-from conftest import ROOT
+from tests.conftest import ROOT
 
 TRAINING = ("torchvision", "pytorch_lightning", "lightning", "hydra", "omegaconf", "tensorboard")
 OPTIONAL = ("onnx", "onnxruntime", "onnxscript", "openvino", "pillow_heif", "pyvips")

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, run_inline
 from PIL import Image
+
+from tests.conftest import ROOT, run_inline
 
 TEXT = (ROOT / "README.md").read_text()
 COMMANDS = [

@@ -4,8 +4,8 @@ It is the longer one of two times:
 
 1. Arithmetic: the multiply-adds of the convolutions at the rate of the best of some large matrix
    products. Convolutions of pictures that were enlarged by repeating pixels count 4/9, since
-   repeated pixels need multiplying once (`fst.deploy`). Winograd's transform could halve what is
-   left; nothing here uses it.
+   repeated pixels need multiplying once (`fst.engines.simplify`). Winograd's transform could halve
+   what is left; nothing here uses it.
 2. Memory: what every convolution and every residual sum gives is written once and read once, at
    the rate of a large copy. An instance norm needs all of a picture before its first pixel, so that
    at least this has to wait in memory; padding, norms, ReLU and enlarging can happen on the way.

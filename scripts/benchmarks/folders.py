@@ -25,14 +25,14 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from stylize import cores
 
 from benchmarks.measuring import EXAMPLES, find_photos, fit, run_stylize, say, warn_of_load
-from fst.errors import InputError
-from fst.folders import Job, plan, read_job
 from fst.images import read_photo, save_picture
-from fst.pipeline import Pipeline
+from fst.serving.folders import Job, plan, read_job
+from fst.serving.pipeline import Pipeline
 from fst.stylizer import Stylizer
+from fst.system.errors import InputError
+from fst.system.process import cores
 
 SIDES = 256, 384, 512, 640, 800, 1024, 1280  # px, of the longer side
 KINDS = ".jpg", ".png", ".webp"

@@ -15,15 +15,15 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from composing import resolve_compile
 from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
 from benchmarks.measuring import rounds, times_faster
-from fst.compact import CompactFeatures
-from fst.fused import LossNetwork
 from fst.losses import PerceptualLoss
-from fst.vgg import VGGFeatures
+from fst.losses.compact import CompactFeatures
+from fst.losses.fused import LossNetwork
+from fst.losses.vgg import VGGFeatures
+from fst.system.devices import resolve_compile
 
 TITLES = ["precision", "what", "loss network", "ms", "times faster"]
 LAYERS = ["relu1_1", "relu2_1", "relu3_1", "relu4_1"]

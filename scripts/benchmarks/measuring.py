@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from stylize import cores
 
-from fst.errors import InputError
 from fst.images import find_images
+from fst.system.errors import InputError
+from fst.system.process import cores
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 STYLIZE = Path(__file__).parents[1] / "stylize.py"

@@ -49,12 +49,12 @@ from benchmarks.measuring import (
     warn_of_load,
 )
 from benchmarks.variants import BASELINE, Variant, start, variants_of, width_of
-from fst.checkpoint import find_checkpoint, load_checkpoint
 from fst.engines import available_engines
-from fst.errors import InputError
 from fst.images import read_photo, to_tensor
 from fst.networks import TransformerNet, check_sides
-from fst.stylizer import choose_device
+from fst.styles import find_style, load_style
+from fst.system.devices import choose_device
+from fst.system.errors import InputError
 
 WIDTH = 32  # of the baseline: the paper's
 SMALL = 64  # px: side of a picture that takes hardly any memory
@@ -156,7 +156,7 @@ def choose_engines(wanted: list[str] | None, device: torch.device) -> list[str]:
 def networks(style: str) -> list[nn.Module]:
     """The baseline's, with random weights, and the style's; the latter alone if it is as wide."""
     torch.manual_seed(0)
-    net, _ = load_checkpoint(find_checkpoint(style))
+    net, _ = load_style(find_style(style))
     random = [] if width_of(net) == WIDTH else [TransformerNet(WIDTH).requires_grad_(False).eval()]
     return [*random, net]
 

@@ -18,9 +18,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from fst.data import PhotoDataModule
-from fst.errors import InputError
 from fst.images import find_images
+from fst.system.errors import InputError
+from fst.training.data import PhotoDataModule
 
 TITLES = ["photos", "opened by", "list, s", "first batch, s", "list, MiB"]
 TITLES += ["worker, MiB", "later"]

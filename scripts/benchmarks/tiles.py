@@ -29,10 +29,11 @@ from benchmarks.measuring import (
     seconds_of,
     warn_of_load,
 )
-from fst.errors import InputError
 from fst.images import Photo, read_photo
-from fst.photo import bands
-from fst.stylizer import MEMORY, SAMPLE, Stylizer
+from fst.images.photo import bands
+from fst.stylizer import Stylizer
+from fst.stylizer.stylizer import MEMORY, SAMPLE
+from fst.system.errors import InputError
 
 ASPECT = 4, 3
 MOSAIC = 4  # photos a side, at most

@@ -17,8 +17,8 @@ from torch import nn
 
 from benchmarks.measuring import say
 from fst.engines import DTYPES, Engine, make_engine
-from fst.errors import InputError
 from fst.images import to_array, to_tensor
+from fst.system.errors import InputError
 
 BASELINE = "plain fp32"
 

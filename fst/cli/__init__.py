@@ -1,0 +1,1 @@
+"""The command ``fst`` and its sub-commands."""

@@ -1,0 +1,116 @@
+"""One contact sheet and one table of a multirun: what each setting does to the same photos."""
+
+import atexit
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from PIL import Image, ImageDraw, ImageFont
+
+from fst.images import Photo, contact_sheet, find_images, flatten, read_photo, save_picture
+from fst.styles import load_style
+from fst.stylizer import Stylizer
+from fst.system.errors import InputError
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+PHOTOS, HEIGHT, CAPTION, TEXT = 4, 240, 28, 18  # px, but for the number of photos
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run: its settings, and the four photos that it painted, two by two."""
+
+    settings: list[str]
+    painted: Image.Image
+
+
+class MultirunSheet(Callback):
+    """Draws ``sheet.jpg`` in the multirun's folder: a block of four photos for every run.
+
+    It is drawn anew after every run, so that one that fails, or Ctrl-C, loses none of those before.
+    Blocks stand in the order of the runs, a row for each value of all settings but the last one, so
+    that a sweep of style weights and style sizes is a table of weights by sizes. When all is over,
+    failed runs or not, a table of their losses goes to stdout.
+    """
+
+    def __init__(self) -> None:
+        self.runs: list[Run] = []
+        self.lines: list[tuple[list[str], list[str]]] = []  # settings of a run, and its figures
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        hydra = config.hydra
+        if hydra.mode != RunMode.MULTIRUN:
+            return
+        settings = list(job_return.overrides)
+        if not self.lines:  # on_multirun_end does not come where a run fails
+            atexit.register(lambda: print(table(self.lines)))
+        if job_return.status != JobStatus.COMPLETED:
+            print(f"run {hydra.job.num} failed: {' '.join(settings)}", file=sys.stderr)
+            self.lines.append((settings, failure(job_return)))
+            return
+        self.lines.append((settings, figures(job_return.return_value)))
+        self.runs.append(Run(settings, paint(job_return.return_value)))
+        path = Path(hydra.sweep.dir) / "sheet.jpg"
+        save_picture(Photo.from_image(draw(self.runs)), path, quality=85)
+        print(f"contact sheet of {len(self.runs)} runs: {path}", file=sys.stderr)
+
+
+def figures(release: Path) -> list[str]:
+    """The cells of a finished run: losses on held-out photos, minutes, its file."""
+    card = load_style(release)[1]
+    losses = [f"{card['metrics'][name]:.4g}" for name in ("total", "style", "content")]
+    return [*losses, f"{card['training']['seconds'] / 60:.1f}", str(release)]
+
+
+def failure(job: JobReturn) -> list[str]:
+    try:
+        said = str(job.return_value)  # raises what the job raised
+    except InputError as error:
+        said = str(error)
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+    return ["-", "-", "-", "-", "failed: " + " ".join(said.split())]
+
+
+def table(lines: list[tuple[list[str], list[str]]]) -> str:
+    """The runs as a Markdown table, by the settings in which they differ."""
+    names = own_settings([settings for settings, _ in lines])
+    head = ["settings", "total", "style", "content", "minutes", "release"]
+    rows = [head, ["---"] * len(head)]
+    rows += [["  ".join(own), *cells] for own, (_, cells) in zip(names, lines, strict=True)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def own_settings(runs: list[list[str]]) -> list[list[str]]:
+    """Of each run, the settings that it does not share with all others."""
+    common = set.intersection(*map(set, runs)) if len(runs) > 1 else set()
+    return [[setting for setting in settings if setting not in common] for settings in runs]
+
+
+def paint(release: Path) -> Image.Image:
+    photos = [flatten(read_photo(path)) for path in find_images(EXAMPLES)[:PHOTOS]]
+    stylize = Stylizer(release)
+    painted = [stylize(photo) for photo in photos]
+    return contact_sheet([painted[: PHOTOS // 2], painted[PHOTOS // 2 :]], HEIGHT)
+
+
+def draw(runs: list[Run]) -> Image.Image:
+    """The sheet of the runs, captioned with the settings in which they differ."""
+    own = own_settings([run.settings for run in runs])
+    blocks = [captioned(run.painted, "  ".join(o)) for o, run in zip(own, runs, strict=True)]
+    across = len({settings[-1] for settings in own if settings}) or 1
+    rows = [blocks[k : k + across] for k in range(0, len(blocks), across)]
+    return contact_sheet(rows, blocks[0].height)
+
+
+def captioned(picture: Image.Image, caption: str) -> Image.Image:
+    page = Image.new("RGB", (picture.width, picture.height + CAPTION), "white")
+    font = ImageFont.load_default(TEXT)
+    ImageDraw.Draw(page).text((8, 6), caption, fill="black", font=font)
+    page.paste(picture, (0, CAPTION))
+    return page

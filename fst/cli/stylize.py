@@ -1,0 +1,136 @@
+"""Repaint photos with a trained style.
+
+python scripts/stylize.py photo.jpg --style starry_night -o out.jpg
+python scripts/stylize.py photos/ more/*.png --style outputs/mine/RUN/mine.safetensors -o painted/
+python scripts/stylize.py photos/ --style starry_night:0.6,great_wave:0.4 --strength 0.8 -o painted/
+"""
+
+import argparse
+import os
+import sys
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+# what needs torch is imported later: --help is quick, and Ctrl-C is heard while it loads
+from fst.system.errors import InputError, one_line_errors
+from fst.system.files import check_folder, remove_leftovers
+from fst.system.process import cores, interrupt, leave, signals
+
+CONTROLS = "strength", "preserve_color", "scale", "max_side"
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("inputs", nargs="+", type=Path, help="photos, or folders of photos")
+    add(
+        "--style", required=True, help="a shipped style, the path of a release file, or a:0.6,b:0.4"
+    )
+    add("-o", "--output", required=True, type=Path, help="a file for one photo, else a folder")
+    add("--overwrite", action="store_true", help="repaint what is in the folder already, too")
+    look = parser.add_argument_group("the look")
+    add = look.add_argument
+    add("--strength", type=float, default=1.0, help="0 (the photo) to 1 (the style)")
+    add("--preserve-color", action="store_true", help="keep the colours of the photo")
+    add("--mask", type=Path, help="repaint where it is white; or a folder of masks named as photos")
+    add("--scale", type=float, default=1.0, help="below 1 for bigger strokes, above for finer ones")
+    add("--max-side", type=int, help="px of the longer side that no output exceeds")
+    add("--quality", type=int, default=95, help="of JPEG and WebP, 1 to 100 (%(default)s)")
+    add("--strip-metadata", action="store_true", help="write no EXIF, XMP or GPS position")
+    machine = parser.add_argument_group("the machine")
+    add = machine.add_argument
+    add("--device", default="auto", help="auto (every GPU, else the CPU), cpu, cuda, cuda:1, mps")
+    engines = ["auto", "eager", "compile", "onnxruntime", "openvino"]
+    add("--engine", default="auto", choices=engines)
+    add("--precision", default="auto", choices=["auto", "fp32", "bf16", "fp16"])
+    add("--memory", type=int, metavar="MIB", help="for the network; larger photos go in tiles")
+    add("--workers", type=int, default=cores(), help="threads that decode and encode (%(default)s)")
+    return parser.parse_args()
+
+
+def check_options(args: argparse.Namespace) -> dict[str, Any]:
+    """What a Stylizer is told for every photo.
+
+    Raises:
+        InputError: A number is out of its range; said here, once, and not for each photo.
+    """
+    from fst.stylizer.controls import Controls
+
+    for name, value, most in ("quality", args.quality, 100), ("workers", args.workers, 1024):
+        if not 1 <= value <= most:
+            raise InputError(f"{name}: expected 1 to {most}, found {value}")
+    controls = {name: getattr(args, name) for name in CONTROLS}
+    Controls(**controls)
+    return controls
+
+
+def load(args: argparse.Namespace, photos: int) -> list:
+    """A `Stylizer` for every device, but for no more than there are photos."""
+    import torch
+
+    from fst.stylizer import Stylizer
+
+    gpus = min(torch.cuda.device_count(), photos) if args.device == "auto" else 0
+    devices = [f"cuda:{k}" for k in range(gpus)] if gpus > 1 else [args.device]
+    memory = {} if args.memory is None else {"memory": args.memory}
+    return [
+        Stylizer(args.style, device, args.engine, args.precision, **memory) for device in devices
+    ]
+
+
+def repaint(args: argparse.Namespace) -> int:
+    """The whole run; gives the exit code."""
+    from fst.cli.progress import report, show
+    from fst.images import save_picture
+    from fst.serving.folders import Masks, names_a_file, plan, read_job, without_existing
+    from fst.serving.pipeline import Pipeline
+
+    controls = check_options(args)
+    jobs = plan(args.inputs, args.output)
+    folders = {job.target.parent for job in jobs}
+    check_folder(jobs[0].target.parent)
+    remove_leftovers(folders)
+    if not args.overwrite and not names_a_file(args.inputs, args.output):
+        planned, jobs = len(jobs), without_existing(jobs)
+        if len(jobs) < planned:
+            there = planned - len(jobs)
+            print(f"{there} already there; --overwrite repaints them", file=sys.stderr)
+        if not jobs:
+            return 0
+    masks = Masks(args.mask) if args.mask else None
+    stylizers = load(args, len(jobs))
+    pipeline = Pipeline(
+        jobs,
+        [partial(stylizer, **controls) for stylizer in stylizers],
+        partial(read_job, masks=masks),
+        partial(save_picture, quality=args.quality, strip_metadata=args.strip_metadata),
+        min(args.workers, len(jobs)),
+    )
+    with signals(interrupt):
+        try:
+            show(pipeline, partial(describe, stylizers))
+            return report(pipeline)
+        except KeyboardInterrupt as stop:
+            remove_leftovers(folders)
+            done = f"interrupted: {pipeline.written} of {pipeline.total} written"
+            again = " without --overwrite" if args.overwrite else ""
+            print(f"{done}; the same command{again} goes on", file=sys.stderr)
+            with suppress(OSError):
+                sys.stdout.flush()
+            os._exit(128 + stop.args[0])  # a network in the middle of a picture would hold up exit
+
+
+def describe(stylizers: list) -> str:
+    """What repaints the photos: engine, precision and devices."""
+    engine, devices = stylizers[0].engine, ", ".join(str(each.device) for each in stylizers)
+    return f"{engine.name} {engine.precision} on {devices}"
+
+
+def main() -> None:
+    with signals(leave), one_line_errors():
+        args = parse_args()
+        sys.exit(repaint(args))

@@ -1,0 +1,47 @@
+"""The network by PyTorch, as it is or compiled."""
+
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from fst.engines.base import DTYPES, Engine
+from fst.engines.simplify import deploy
+
+
+class EagerEngine(Engine):
+    """PyTorch as it is, channels last."""
+
+    name, precisions, live = "eager", ("fp32", "bf16", "fp16"), 7
+
+    def _load(self, net: nn.Module) -> None:
+        net = deploy(net).to(self.device, DTYPES[self.precision], memory_format=torch.channels_last)
+        if hasattr(self, "_net"):  # in place: code that was compiled for it stays valid
+            self._net.load_state_dict(net.state_dict())
+        else:
+            self._net = net
+
+    def _run(self, batch: Tensor, colour: Tensor) -> Tensor:
+        centred = 255 * batch.to(self.device) - colour.to(self.device)
+        dtype = DTYPES[self.precision]
+        return self._net(centred.to(dtype, memory_format=torch.channels_last)).float()
+
+
+class CompileEngine(EagerEngine):
+    """torch.compile, for any size: the first picture takes tens of seconds."""
+
+    name, live = "compile", 7
+
+    def _load(self, net: nn.Module) -> None:
+        fresh = not hasattr(self, "_net")
+        super()._load(net)
+        if fresh:
+            self._net.compile(dynamic=True)  # in place
+
+    def _run(self, batch: Tensor, colour: Tensor) -> Tensor:
+        # PyTorch counts the versions of all engines of a thread together, and runs those beyond 8
+        # uncompiled, without a word
+        limit = torch._dynamo.config.patch(recompile_limit=64)
+        with limit, warnings.catch_warnings():  # of the compiler, on its own internals
+            warnings.simplefilter("ignore")
+            return super()._run(batch, colour)

@@ -1,0 +1,151 @@
+"""Perceptual losses: content, Gram style and total variation, one recipe for everything.
+
+Training, evaluation and the optimisation of pixels all use `PerceptualLoss`; ``print`` of one shows
+its recipe. The extractor is injected. Sources: Gatys et al. (arXiv:1508.06576), Johnson et al.
+(arXiv:1603.08155).
+
+Departures from the papers:
+
+1. The default normalisation is *relative*: every distance is divided by the energy of its target,
+   so that a weight means the same for every layer, backbone, painting and photo. The paper's own is
+   ``normalization="johnson2016"``.
+2. Total variation is the mean of absolute differences, not a sum of squares: it does not grow with
+   the picture, and it leaves single strong edges alone.
+
+Losses are float32 whatever the precision of the images and features.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fst.losses.distances import content_distance, dense, gram, style_distance, total_variation
+from fst.losses.views import MIRRORED, training_view
+from fst.system.errors import InputError
+
+NORMALIZATIONS = ("relative", "johnson2016")
+
+
+class PerceptualLoss(nn.Module):
+    """How far a picture is from a photo in content and from the painting in style.
+
+    Args:
+        extractor: Called with the list of layers, gives the loss network:
+            ``network(images, layers) -> {layer: features}``, normalising inside.
+        content: Weight by content layer; the content term is the weighted sum.
+        style: Weight by style layer; the style term is the weighted sum.
+        content_weight: Weight of the content term in the total.
+        style_weight: Weight of the style term in the total.
+        tv_weight: Weight of the total variation in the total.
+        normalization: ``relative`` or ``johnson2016`` (module docstring).
+
+    Attributes:
+        grid: How training should show pictures, see `training_view`; 1 is as they are.
+    """
+
+    def __init__(
+        self,
+        extractor: Callable[[Sequence[str]], nn.Module],
+        content: Mapping[str, float],
+        style: Mapping[str, float],
+        content_weight: float,
+        style_weight: float,
+        tv_weight: float,
+        normalization: str = "relative",
+    ) -> None:
+        super().__init__()
+        if normalization not in NORMALIZATIONS:
+            raise InputError(
+                f"normalization: expected one of {', '.join(NORMALIZATIONS)}; "
+                f"found {normalization!r}"
+            )
+        self.content, self.style = dict(content), dict(style)
+        self.weights = {"content": content_weight, "style": style_weight, "tv": tv_weight}
+        self.normalization = normalization
+        self.extractor = extractor([*self.style, *self.content])
+        self.grid = getattr(self.extractor, "grid", 1)
+        self.styles = (
+            nn.ModuleList()
+        )  # Gram matrices by layer, as `training_view` shows the painting
+
+    def set_style(self, painting: Tensor) -> None:
+        """Take the Gram matrices of the painting, ``(1, 3, H, W)`` RGB in [0, 1], as the target.
+
+        Raises:
+            InputError: A Gram matrix is not finite.
+        """
+        with torch.no_grad():
+            count = 1 if self.grid == 1 else len(MIRRORED)
+            views = [training_view(number, self.grid, painting)[0] for number in range(count)]
+            self.styles = nn.ModuleList([self._grams(view) for view in views])
+
+    def _grams(self, painting: Tensor) -> nn.ParameterDict:
+        features, grams = self.extractor(painting, list(self.style)), nn.ParameterDict()
+        for layer in self.style:
+            found = gram(features[layer])
+            if not torch.isfinite(found).all():
+                raise InputError(f"painting: expected finite style features, found NaN in {layer}")
+            grams[layer] = nn.Parameter(found, requires_grad=False)
+        return grams
+
+    @property
+    def grams(self) -> nn.ParameterDict:
+        """The painting's Gram matrices by layer."""
+        return self.styles[0]
+
+    @torch.no_grad()
+    def content_of(self, photos: Tensor) -> dict[str, Tensor]:
+        """The content features of ``(N, 3, H, W)`` photos, to compare with them often."""
+        return self.extractor(photos, list(self.content))
+
+    def forward(
+        self, stylized: Tensor, photos: Tensor | dict[str, Tensor], number: int | None = None
+    ) -> dict[str, Tensor]:
+        """Compare ``(N, 3, H, W)`` pictures with the photos they came from, RGB in [0, 1].
+
+        Args:
+            stylized: The pictures.
+            photos: The photos, or what `content_of` gave of them.
+            number: Of the batch of a training, which compares pictures and photos, not their
+                features, as `training_view` shows them.
+
+        Returns:
+            Scalars: ``total`` (the weighted sum to minimise), the unweighted ``content``, ``style``
+            and ``tv``, and each layer's distance as ``content_relu3_1``, ``style_relu1_1`` ...
+
+        Raises:
+            RuntimeError: `set_style` was not called.
+        """
+        if not self.styles:
+            raise RuntimeError("PerceptualLoss: call set_style(painting) first")
+        grams = self.grams
+        if number is not None:
+            grams = self.styles[number % len(self.styles)]
+            stylized, photos = training_view(number, self.grid, stylized, photos)
+        found = self.extractor(stylized, [*self.style, *self.content])
+        wanted = photos if isinstance(photos, dict) else self.content_of(photos)
+        with torch.autocast(stylized.device.type, enabled=False):
+            content = {
+                layer: content_distance(
+                    dense(found[layer]), dense(wanted[layer]), self.normalization
+                )
+                for layer in self.content
+            }
+            style = {
+                layer: style_distance(found[layer], target, self.normalization)
+                for layer, target in grams.items()
+            }
+            terms = {
+                "content": sum(self.content[layer] * term for layer, term in content.items()),
+                "style": sum(self.style[layer] * term for layer, term in style.items()),
+                "tv": total_variation(stylized),
+            }
+            total = sum(self.weights[name] * term for name, term in terms.items())
+        layers = {f"content_{name}": term for name, term in content.items()}
+        layers |= {f"style_{name}": term for name, term in style.items()}
+        return {"total": total, **terms, **layers}
+
+    def extra_repr(self) -> str:
+        weighted = ", ".join(f"{weight:g} {name}" for name, weight in self.weights.items())
+        return f"{self.normalization}: {weighted}; content {self.content}; style {self.style}"

@@ -1,0 +1,1 @@
+"""How pictures come and go: folders, and the pipeline that repaints them."""

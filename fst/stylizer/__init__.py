@@ -1,0 +1,5 @@
+"""One picture in, the painted picture out."""
+
+from fst.stylizer.stylizer import Stylizer
+
+__all__ = ["Stylizer"]

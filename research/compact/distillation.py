@@ -1,0 +1,216 @@
+"""Training of the compact loss network: what VGG-19 says of pictures.
+
+The student learns VGG's activations and their Gram matrices. What it learns them on decides what it
+is worth: a network that trains against a loss network goes where its gradients lead, to pictures
+that no photo shows. So half of the pictures are those of networks that train against the student
+meanwhile (`research.compact.pictures.Painters`); the others are photos, paintings and photos in many styles at all
+strengths, in any condition.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from fst.losses.compact import LAYERS, CompactVGG, ProjectedFeatures
+from fst.losses.distances import gram, gram_matrix, squared_distances
+from fst.losses.fused import LossNetwork
+from fst.losses.vgg import VGGFeatures
+from fst.system.errors import InputError
+from research.compact.decomposition import decompose
+from research.compact.pictures import Mixer, Painters
+
+SELDOM = {"relu1_2", "relu2_2", "relu3_3", "relu4_3"}  # layers of one preset only
+EVERY = 5  # steps in one of which these are looked at
+DEEP = "relu5_1"  # the layer whose Gram matrices are hardest to learn,
+DEEP_WEIGHT = 2  # and half of what a style trained with the student lacks: more than the others
+MEASURED = 8  # times the pictures of a step: what is measured before the first
+TINY = 1e-6  # of a Gram matrix's error: a root has no gradient at 0
+FLAT = 1e-3  # of a layer's mean energy: what a flat picture's Gram matrix is divided by at least
+
+
+class Distillation(pl.LightningModule):
+    """Trains a `CompactVGG` against a teacher.
+
+    Args:
+        net: The student. It gives activations of RMS 1; `release_net` undoes it.
+        teacher: ``teacher(images)`` gives activations by name, as `fst.losses.vgg.VGGFeatures`.
+        mixer: Where pictures come from.
+        painters: Where half of them come from, once there is a student.
+        optimizer: Called with the student's parameters.
+        scheduler: Called with the optimiser, stepped after every step.
+        gram_weight: Of the roots of the Gram matrices' errors; that of activations is 1.
+        painters_from: Step from which on painters are asked.
+        compiled: Whether passes run through ``torch.compile``.
+        begun: Whether the student is one of `release_net`, which goes on from there.
+    """
+
+    strict_loading = False  # the teacher is not in checkpoints
+
+    def __init__(
+        self,
+        net: CompactVGG,
+        teacher: nn.Module,
+        mixer: Mixer,
+        painters: Painters,
+        optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
+        scheduler: Callable[[torch.optim.Optimizer], Any],
+        gram_weight: float = 2,
+        painters_from: int = 0,
+        compiled: bool = False,
+        begun: bool = False,
+    ) -> None:
+        super().__init__()
+        self.net = net.to(memory_format=torch.channels_last)
+        self.teacher = teacher.to(memory_format=torch.channels_last)
+        self.mixer, self.painters = mixer, painters
+        self.gram_weight, self.painters_from = gram_weight, painters_from
+        self._optimizer, self._scheduler = optimizer, scheduler
+        self.register_buffer("scales", torch.zeros(len(LAYERS)))  # RMS of the teacher's activations
+        self._begun = begun
+        if compiled:
+            mixer.compile()
+            if isinstance(self.teacher, LossNetwork):
+                self.teacher.compiled = True
+
+    def on_fit_start(self) -> None:
+        self.mixer.to(self.device)
+
+    def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
+        if not self.scales.any():
+            more = [self.mixer.pictures(photos) for _ in range(MEASURED)]
+            self._measure(torch.cat([photos, *more]))
+        half = len(photos) // 2
+        if self.global_step < self.painters_from:
+            pictures = self.mixer.pictures(photos)
+        else:
+            self.net.eval().requires_grad_(False)
+            painted = self.painters.paint(photos[:half])
+            self.net.train().requires_grad_(True)
+            pictures = torch.cat([painted, self.mixer.pictures(photos[half:])])
+            pictures = pictures.contiguous(memory_format=torch.channels_last)
+        seldom = self.global_step % EVERY == 0
+        layers = [name for name in LAYERS if seldom or name not in SELDOM]
+        with torch.no_grad():
+            wanted = self.teacher(pictures, layers)
+        activations, grams = self.compare(pictures, wanted)
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+            for kind, errors in (("activations", activations), ("grams", grams)):
+                terms = zip(layers, errors.detach(), strict=True)
+                self.log_dict({f"{kind}/{name}": term for name, term in terms})
+                self.log(kind, errors.detach().mean(), prog_bar=True, logger=False)
+        # the root: the shallow layers' errors are a tenth of the deep ones', and seen as well
+        roots = (grams.clamp_min(0) + TINY).sqrt()
+        weights = [self.gram_weight * (DEEP_WEIGHT if name == DEEP else 1) for name in layers]
+        both = activations + roots.new_tensor(weights) * roots
+        if not torch.isfinite(both).all():
+            raise InputError(
+                f"training stopped at step {self.global_step}: the student's errors are not "
+                "finite; try a lower learning rate (optimizer.lr)"
+            )
+        return both.mean()
+
+    def validation_step(self, photos: Tensor, batch_idx: int) -> None:
+        self.net.train()  # without prepared weights, which would be those of an earlier step
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(batch_idx)
+            pictures = self.mixer.pictures(photos)
+        activations, grams = self.compare(pictures, self.teacher(pictures))
+        errors = {"held_out/activations": activations.mean(), "held_out/grams": grams.mean()}
+        self.log_dict(errors, batch_size=len(photos))
+
+    def compare(self, pictures: Tensor, wanted: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The student's squared errors by layer, each 0 for equal and 1 for knowing nothing.
+
+        Args:
+            pictures: ``(N, 3, H, W)`` RGB in [0, 1].
+            wanted: The teacher's activations of them, of all or some of `fst.losses.compact.LAYERS`.
+
+        Returns:
+            Of activations, over the mean energy of the layer; and of Gram matrices, over the energy
+            of each picture's. One value for each layer.
+        """
+        found = self.net(pictures, list(wanted))
+        with torch.autocast(pictures.device.type, enabled=False):
+            pairs = [
+                _errors(each, wanted[name], self.scales[LAYERS.index(name)])
+                for name, each in found.items()
+            ]
+        activations, grams = zip(*pairs, strict=True)
+        return torch.stack(activations), torch.stack(grams)
+
+    @torch.no_grad()
+    def _measure(self, images: Tensor) -> None:
+        found = self.teacher(images)
+        rms = [found[name].float().square().mean().sqrt() for name in LAYERS]
+        self.scales.copy_(torch.stack(rms))
+        if self._begun:
+            _rescale(self.net, 1 / self.scales)
+        elif isinstance(self.teacher, VGGFeatures):
+            with torch.autocast(images.device.type, enabled=False):
+                decompose(self.net, self.teacher, images)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        for weight in self.net.parameters():  # of layers not looked at in this step: none is none
+            if weight.grad is None:
+                weight.grad = torch.zeros_like(weight)
+
+    def release_net(self) -> CompactVGG:
+        """The student with activations of the teacher's scale, float32, for a file."""
+        net = CompactVGG(**self.net.arguments)
+        net.load_state_dict(self.net.state_dict())
+        _rescale(net, self.scales)
+        return net
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self._optimizer(self.net.parameters())
+        schedule = {"scheduler": self._scheduler(optimizer), "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        weights = checkpoint["state_dict"]
+        kept = {k: v for k, v in weights.items() if not k.startswith("teacher.")}
+        checkpoint["state_dict"] = kept
+
+
+def _rescale(net: CompactVGG, factors: Tensor) -> None:
+    for factor, name in zip(factors.tolist(), LAYERS, strict=True):
+        net.rescale(name, factor)
+
+
+def _errors(
+    found: Tensor | ProjectedFeatures, wanted: Tensor, scale: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Of a layer's activations and Gram matrices."""
+    with torch.no_grad():
+        goal_gram = gram_matrix(wanted) / scale.square()
+        goal_energy = torch.linalg.vector_norm(goal_gram, dim=(1, 2)).square()
+    channels = goal_gram.shape[1]
+    if isinstance(found, Tensor):
+        error = squared_distances(found, wanted.float() / scale).sum() / found.numel()
+    else:
+        energy = goal_gram.diagonal(dim1=1, dim2=2).sum(1).mean()
+        error = (_of_maps(found, wanted, scale) + energy) / channels
+    distance = squared_distances(gram(found), goal_gram)
+    return error, (distance / (goal_energy + FLAT * channels)).mean()
+
+
+def _of_maps(found: ProjectedFeatures, wanted: Tensor, scale: Tensor) -> Tensor:
+    """The squared distance of activations to the teacher's, without the energy of the latter.
+
+    It is a function of small matrices: how the narrow features are correlated with each other and
+    with the teacher's activations.
+    """
+    (phases, _, _), (height, width) = found.weight.shape, found.features.shape[2:]
+    narrow = found.features.permute(0, 2, 3, 1).flatten(0, 2)  # (N h w, c)
+    goal, side = wanted.permute(0, 2, 3, 1), math.isqrt(phases)
+    goal = goal[:, : side * height, : side * width]
+    goal = goal.unflatten(2, (width, side)).unflatten(1, (height, side)).transpose(2, 3)
+    goal = goal.flatten(3, 5).flatten(0, 2).to(narrow.dtype)  # (N h w, phases C)
+    cross = (goal.mT @ narrow).float() / (scale * len(goal))
+    weight = found.weight.flatten(0, 1)  # (phases C, c)
+    own = (weight @ gram_matrix(found.features).mean(0) * weight).sum() / phases
+    return own - 2 * (cross * weight).sum() / phases

@@ -1,0 +1,115 @@
+"""Several processes, and several batches a step: the same training as one larger batch."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from fst.styles import load_style
+from tests.cli.test_end_to_end import DESCENT, arguments, only_run
+from tests.conftest import ROOT, make_painting, make_photo_folder, run_script
+
+EXACT = ["trainer.precision=32-true", "trainer.accelerator=cpu", "shift_weight=0", *DESCENT]
+STEPS = ["trainer.max_steps=6", "trainer.val_check_interval=3", "trainer.log_every_n_steps=3"]
+TWO = ["trainer.devices=2", "trainer.strategy=ddp", "data.batch_size=1"]
+
+
+def trained(photo_folder, painting, outputs, *more):
+    """The losses on held-out photos after some steps."""
+    args = arguments(photo_folder, painting, outputs, *EXACT, *STEPS, *more)
+    result = run_script("train", *args, OMP_NUM_THREADS="1")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("release: ") == 1  # one process speaks
+    return load_style(only_run(outputs) / "mine.safetensors")[1]["metrics"]
+
+
+def distance(found, expected):
+    return max(abs(found[name] - value) / value for name, value in expected.items())
+
+
+def assert_same(found, expected, chance):
+    """To a hundredth of what another order of the photos changes."""
+    assert distance(found, expected) < min(1e-4, chance / 100)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """One process: its pictures, its losses, and how far those of another seed are from them."""
+    root = tmp_path_factory.mktemp("alone")
+    pictures = make_photo_folder(root / "photos"), make_painting(root / "painting.png")
+    found, other = (
+        trained(*pictures, root / name, "data.batch_size=2", f"data.seed={name}") for name in "01"
+    )
+    return pictures, found, distance(other, found)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="needs gloo")
+def test_two_processes_train_as_one_with_twice_the_batch(alone, tmp_path):
+    pictures, expected, chance = alone
+    found = trained(*pictures, tmp_path / "two", *TWO)
+    assert_same(found, expected, chance)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def finish(*processes: subprocess.Popen) -> None:
+    """Fails unless all end well, and one alone speaks of the release."""
+    said = [process.communicate(timeout=300) for process in processes]
+    assert all(process.returncode == 0 for process in processes), said
+    assert sum(out.count("release: ") for out, _ in said) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="needs gloo")
+@pytest.mark.parametrize("launcher", ["torchrun", "slurm"])
+def test_launchers_of_clusters_start_one_training(launcher, alone, tmp_path):
+    pictures, expected, chance = alone
+    args = [str(ROOT / "scripts/train.py")]
+    args += arguments(*pictures, tmp_path / "two", *EXACT, *STEPS, *TWO)
+    common = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    options = {"cwd": ROOT, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    if launcher == "torchrun":
+        start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
+        start.append(f"--master-port={free_port()}")
+        finish(subprocess.Popen([*start, *args], env=common, **options))
+    else:  # what srun tells the processes that it starts
+        slurm = {
+            "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1",
+            "SLURM_JOB_ID": str(10_000 + free_port()), "SLURM_JOB_NAME": "fst", "SLURM_NODEID": "0",
+            "SLURM_NODELIST": "127.0.0.1", "MASTER_PORT": str(free_port()),
+        }  # fmt: skip
+        ranks = ({"SLURM_PROCID": rank, "SLURM_LOCALID": rank} for rank in "01")
+        command = [sys.executable, *args]
+        envs = [common | slurm | rank for rank in ranks]
+        finish(*(subprocess.Popen(command, env=env, **options) for env in envs))
+    found = load_style(only_run(tmp_path / "two") / "mine.safetensors")[1]["metrics"]
+    assert_same(found, expected, chance)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="needs gloo")
+def test_one_process_goes_on_with_what_two_began(alone, tmp_path):
+    pictures, expected, chance = alone
+    trained(*pictures, tmp_path / "two", *TWO, "callbacks.checkpoint.every_n_steps=3")
+    middle = only_run(tmp_path / "two") / "checkpoints/previous.ckpt"
+    # the third step has curves: its checkpoint is that of the next
+    assert torch.load(middle, weights_only=True)["global_step"] == 4
+    more = "data.batch_size=2", f"ckpt_path={middle}"
+    found = trained(*pictures, tmp_path / "two", *more)
+    assert_same(found, expected, chance)
+
+
+@pytest.mark.slow
+def test_accumulated_batches_train_as_one(alone, tmp_path):
+    pictures, expected, chance = alone
+    more = "data.batch_size=1", "trainer.accumulate_grad_batches=2"
+    found = trained(*pictures, tmp_path / "two", *more)
+    assert_same(found, expected, chance)
