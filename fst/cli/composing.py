@@ -16,6 +16,13 @@ from fst.system.errors import InputError, one_line_errors
 from fst.system.process import keep_freed_memory
 
 
+def config_folder() -> Path:
+    """``configs/`` of the repository, or its copy inside an installed package."""
+    package = Path(__file__).parents[1]
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
 def find_painting(style: DictConfig) -> Path:
     """The painting's file; a missing one is named with the page where it can be had."""
     path = Path(str(style.image)).expanduser()

@@ -20,7 +20,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
-from fst.cli.composing import config_errors, find_painting, run_alone
+from fst.cli.composing import config_errors, config_folder, find_painting, run_alone
 from fst.evaluation import Evaluation, distances, measure
 from fst.evaluation.traces import PROTOCOLS
 from fst.images import Photo, contact_sheet, find_images, save_picture
@@ -249,7 +249,7 @@ def speedup(seconds: dict[str, float], protocol: str) -> str:
     return f"{seconds[protocol] / seconds['network']:.0f}x"
 
 
-@hydra.main(version_base="1.3", config_path="../../configs", config_name="evaluate")
+@hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="evaluate")
 def run_hydra(cfg: DictConfig) -> None:
     with config_errors():
         results = evaluate(cfg)

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from fst.cli.composing import config_errors, find_painting, run_alone
+from fst.cli.composing import config_errors, config_folder, find_painting, run_alone
 from fst.gatys import (
     OPTIMIZERS,
     STARTS,
@@ -165,7 +165,7 @@ def check_settings(cfg: DictConfig) -> None:
         raise InputError(f"lr: expected a number above 0, found {cfg.lr!r}")
 
 
-@hydra.main(version_base="1.3", config_path="../../configs", config_name="optimize")
+@hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="optimize")
 def run_hydra(cfg: DictConfig) -> None:
     with config_errors():
         optimize(cfg)

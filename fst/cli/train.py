@@ -23,6 +23,7 @@ from torch import nn
 
 from fst.cli.composing import (
     config_errors,
+    config_folder,
     find_painting,
     quiet_lightning,
     run_alone,
@@ -205,7 +206,7 @@ def command_line() -> str:
     return shlex.join(["python", "scripts/train.py", *words])
 
 
-@hydra.main(version_base="1.3", config_path="../../configs", config_name="train")
+@hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="train")
 def run_hydra(cfg: DictConfig) -> Path:
     job = HydraConfig.get()
     several = job.mode == RunMode.MULTIRUN

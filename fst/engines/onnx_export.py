@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from fst.engines.choose import simplify as deploy
+from fst.engines import simplify as deploy
 from fst.engines.simplify import norms, simplify
 from fst.networks.transformer import transformer as networks
 from fst.styles.release import FORMAT, FORMAT_VERSION

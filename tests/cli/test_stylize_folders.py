@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import fst.images.files
+import fst.images
 import fst.system.files
 from fst.system.errors import InputError
 from tests.conftest import ROOT, error_line, make_picture, run_inline
@@ -167,7 +167,7 @@ def test_a_full_disk_ends_the_run(painters, monkeypatch, tmp_path):
     def full(*_args, **_options):
         raise InputError("out: cannot be written (No space)") from OSError(errno.ENOSPC, "No space")
 
-    monkeypatch.setattr(fst.images.files, "save_picture", full)
+    monkeypatch.setattr(fst.images, "save_picture", full)
     photos = make_pngs(tmp_path / "photos", 60)
     result = stylize(photos, "-o", tmp_path / "out")
     last = result.stderr.strip().splitlines()[-1]

@@ -232,7 +232,7 @@ def test_openvino_keeps_one_blob_and_makes_a_damaged_one_again(cache):
 def test_nothing_reports_to_the_makers_of_the_engines(script, tmp_path):
     """Both packages would, on import, and leave an identifier in the user's folders."""
     code = f"""
-import numpy, torch, fst.checkpoint, fst.engines, fst.export
+import numpy, torch, fst.styles.release, fst.engines.onnx_export
 net, _ = fst.styles.load_style(fst.styles.find_style("starry_night"))
 engine = fst.engines.make_engine(net, torch.device("cpu"), "openvino")
 engine.stylize(numpy.zeros((16, 16, 3), "u1"))

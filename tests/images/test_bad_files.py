@@ -235,7 +235,7 @@ def test_a_limit_of_file_size_leaves_nothing(tmp_path):
     code = f"""
 import resource, signal
 import numpy as np
-from fst.errors import InputError
+from fst.system.errors import InputError
 from fst.images import Photo, save_picture
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))

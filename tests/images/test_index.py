@@ -7,8 +7,7 @@ import time
 
 import pytest
 
-from fst.images import find_images
-from fst.images import index
+from fst.images import find_images, index
 from fst.images.index import index_annotations, index_folder
 from fst.system.errors import InputError
 

@@ -11,7 +11,9 @@ def test_an_input_error_is_one_line_and_status_1(capsys):
 
 
 def test_a_workers_traceback_is_left_out(capsys):
-    message = "Caught InputError in worker.\nTraceback\n  ...\nfst.errors.InputError: the cause\n"
+    message = (
+        "Caught InputError in worker.\nTraceback\n  ...\nfst.system.errors.InputError: the cause\n"
+    )
     with pytest.raises(SystemExit), one_line_errors():
         raise InputError(message)
     assert capsys.readouterr().err == "error: the cause\n"

@@ -111,45 +111,6 @@ def test_a_loss_network_that_is_sure_sees_pictures_as_they_are():
     assert torch.equal(loss(photos, photos, 3)["total"], loss(photos, photos)["total"])
 
 
-class Grid(nn.Module):
-    """Leaves pictures as they are but for a grid of 4 px that does not move with them."""
-
-    def __init__(self, strength):
-        super().__init__()
-        self.strength = nn.Parameter(torch.tensor(strength))
-
-    def forward(self, photos):
-        out = photos.clone()
-        out[..., ::4, ::4] += self.strength
-        return out
-
-
-def test_what_is_tied_to_the_stride_is_an_error_and_what_moves_is_none():
-    photos = torch.rand(3, 3, 32, 32)
-    errors = []
-    for strength in (0.0, 0.1, 0.2):
-        module = make_module(Grid(strength))
-        errors.append(module.shift_error(photos, module(photos), number=4).item())
-    assert errors[0] == 0
-    assert errors[1] > 1e-3
-    assert errors[2] == pytest.approx(4 * errors[1], rel=0.1)
-
-
-def test_fifteen_batches_look_at_all_fifteen_shifts(monkeypatch):
-    module, photos, seen = make_module(), torch.rand(3, 3, 32, 32), []
-    stylized = module(photos)
-    monkeypatch.setattr(module, "forward", lambda moved: seen.append(moved) or 0 * moved)
-    for number in range(15):
-        module.shift_error(photos, stylized, number)
-    windows = {
-        (down, right): photos[:2, :, down : down + 28, right : right + 28]
-        for down in range(4)
-        for right in range(4)
-    }
-    shifts = [k for moved in seen for k, window in windows.items() if torch.equal(moved, window)]
-    assert sorted(shifts) == sorted(windows.keys() - {(0, 0)})
-
-
 def test_the_shift_error_is_part_of_the_total():
     trainer = fit(make_module(shift_weight=20))
     logged = {k.removeprefix("loss/"): v.item() for k, v in trainer.logged_metrics.items()}
