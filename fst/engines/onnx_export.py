@@ -22,7 +22,7 @@ from torch import nn
 
 from fst.engines import simplify as deploy
 from fst.engines.simplify import norms, simplify
-from fst.networks.transformer import transformer as networks
+from fst.networks import transformer as networks
 from fst.styles.release import FORMAT, FORMAT_VERSION
 from fst.system.errors import InputError
 from fst.system.files import atomic_path, cache_folder, check_folder
