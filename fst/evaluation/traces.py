@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from fst.gatys import HISTORY, optimize, start_picture
-from fst.images import Photo, read_picture, save_picture, to_array, to_tensor
+from fst.images import Photo, read_photo, save_picture, to_array, to_tensor
 from fst.losses import PerceptualLoss
 from fst.system.files import atomic_path, cache_folder
 
@@ -124,7 +124,7 @@ def _load(stem: Path) -> tuple[Trace | None, Tensor | None]:
     """A trace and its picture; None where there is none, or no readable one."""
     try:
         saved = Trace(**json.loads(stem.with_suffix(".json").read_text(encoding="utf-8")))
-        return saved, to_tensor(read_picture(stem.with_suffix(".png")).pixels)[None]
+        return saved, to_tensor(read_photo(stem.with_suffix(".png")).pixels)[None]
     except (OSError, ValueError, TypeError):
         return None, None
 

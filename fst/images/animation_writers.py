@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterable
 from io import BytesIO
 from itertools import accumulate
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from PIL import GifImagePlugin, Image
 
@@ -111,13 +111,10 @@ def write_gif(
         duration = end - (ends[number - 1] if number else 0)
         # a whole frame replaces the last one; behind a transparent one that must be cleared first
         disposal = 1 if photo.alpha is None else 2
-        for block in GifImagePlugin.getdata(
-            _indexed(photo),
-            duration=duration,
-            disposal=disposal,
-            include_color_table=True,
-            **({} if photo.alpha is None else {"transparency": 255}),
-        ):
+        options: dict[str, Any] = {"duration": duration, "disposal": disposal}
+        if photo.alpha is not None:
+            options["transparency"] = 255
+        for block in GifImagePlugin.getdata(_indexed(photo), include_color_table=True, **options):
             stream.write(block)
     stream.write(b";")
 
@@ -137,7 +134,8 @@ def _gif_start(photo: Photo, loop: int, metadata: Metadata, stream: BinaryIO) ->
 def _indexed(photo: Photo) -> Image.Image:
     """The frame with at most 255 colours, and as colour 255 what is transparent."""
     image = Image.fromarray(to_bytes(photo.pixels)).quantize(255)
-    image.putpalette((image.getpalette() + [0] * 768)[:768])
+    palette = image.getpalette() or []
+    image.putpalette((palette + [0] * 768)[:768])
     if photo.alpha is not None:
         image.paste(255, mask=Image.fromarray(to_bytes(photo.alpha) < 128))
     return image

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from PIL import Image
 
 from fst.images.decoding import decode, open_image, reading
 from fst.images.photo import Photo
 
+Used = TypeVar("Used")
 _FORMATS = ("GIF", "WEBP", "PNG", "AVIF")  # pages of a TIFF and pictures of an MPO are no frames
 
 
@@ -61,13 +63,13 @@ def read_animation(path: Path) -> Animation:
     return Animation(lambda: (frame for frame, _ in _walk(path, decode)), durations, loop, size)
 
 
-def _walk(path: Path, use: Callable[[Image.Image], object]) -> Iterator[tuple[object, int]]:
+def _walk(path: Path, use: Callable[[Image.Image], Used]) -> Iterator[tuple[Used, int]]:
     """What ``use`` makes of each frame, and its duration in ms."""
     with path.open("rb") as stream:
         with reading(path):
             file = open_image(stream, path)
             first = 1 if file.info.get("default_image") else 0  # for viewers that show a still
-            last = file.n_frames
+            last = getattr(file, "n_frames", 1)
         for number in range(first, last):
             with reading(path):
                 file.seek(number)

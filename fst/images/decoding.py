@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -68,7 +69,7 @@ def reading(path: Path) -> Iterator[None]:
             f"{path}: expected a picture that can be read ({error.strerror})"
         ) from error
     except Image.DecompressionBombError as error:
-        pixels = int(re.search(r"\d+", str(error))[0])
+        pixels = int(re.findall(r"\d+", str(error))[0])
         raise InputError(
             f"{path}: expected at most {MAX_PIXELS // 10**6} megapixels, found "
             f"{-(-pixels // 10**6)}; try a smaller copy"
@@ -173,8 +174,17 @@ def _converter(file: Image.Image) -> tuple[Callable[[Image.Image], Image.Image],
         except (ImageCms.PyCMSError, OSError):  # broken, or for another mode than the pixels'
             pass
         else:
-            return lambda band: ImageCms.applyTransform(_to_mode(band, mode), transform), True
+            return partial(_apply_profile, mode=mode, transform=transform), True
     return lambda band: _to_mode(band, "RGB"), False
+
+
+def _apply_profile(
+    band: Image.Image, mode: str, transform: ImageCms.ImageCmsTransform
+) -> Image.Image:
+    """A new image in sRGB."""
+    converted = ImageCms.applyTransform(_to_mode(band, mode), transform)
+    assert converted is not None  # only of a band changed in place
+    return converted
 
 
 def _profiled_mode(mode: str, space: str) -> str:
@@ -195,6 +205,7 @@ def _gray_scaler(file: Image.Image) -> Callable[[Image.Image], Image.Image]:
     full = 65535.0
     if not file.mode.startswith("I;16"):  # the mode does not say the range; the values do
         highest = file.getextrema()[1]
+        assert not isinstance(highest, tuple)  # of one channel
         full = 1.0 if file.mode == "F" and highest <= 1 else 255.0 if highest <= 255 else full
 
     def scale(band: Image.Image) -> Image.Image:

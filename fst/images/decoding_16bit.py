@@ -27,7 +27,7 @@ def is_deep(file: Image.Image, stream: BinaryIO) -> bool:
         return depth == 16
     if file.format != "TIFF":
         return False
-    tags = file.tag_v2
+    tags = file.tag_v2  # type: ignore[attr-defined]  # of Pillow's TIFF images
     return (
         set(tags.get(_BITS_PER_SAMPLE, ())) == {16}
         and tags.get(_PHOTOMETRIC) in (0, 1, 2)  # gray either way round, RGB

@@ -76,7 +76,7 @@ def png_data(photo: Photo) -> Iterator[bytes]:
         filtered[:, 0] = 2
         filtered[:, 1:] = lines - np.concatenate([above, lines[:-1]])
         above = lines[-1:]
-        if data := compressor.compress(filtered):
+        if data := compressor.compress(filtered.data):
             yield data
     yield compressor.flush()
 
@@ -139,4 +139,4 @@ def _tiff_directory(photo: Photo, metadata: Metadata, strips: int) -> ImageFileD
 def _tiff_strip(values: np.ndarray) -> bytes:
     little = values.astype(values.dtype.newbyteorder("<"))
     little[:, 1:] -= values[:, :-1]
-    return zlib.compress(little, _LEVEL)
+    return zlib.compress(little.tobytes(), _LEVEL)

@@ -150,8 +150,8 @@ def _options(suffix: str, metadata: Metadata, quality: int) -> dict[str, Any]:
                 xmp=_if_short(metadata.xmp),
                 comment=_if_short(metadata.comment),
             )
-            keys = ("exif", "xmp", "dpi", "comment", "icc_profile")
-            return {"quality": quality, "subsampling": 0, **save_options(short, keys)}
+            held = save_options(short, ("exif", "xmp", "dpi", "comment", "icc_profile"))
+            return {"quality": quality, "subsampling": 0, **held}
         case ".png":
             options = save_options(metadata, ("exif", "dpi", "icc_profile"))
             if metadata.xmp:
@@ -161,11 +161,11 @@ def _options(suffix: str, metadata: Metadata, quality: int) -> dict[str, Any]:
         case ".webp":
             return {"quality": quality, **save_options(metadata, ("exif", "xmp", "icc_profile"))}
         case ".avif":
-            keys = ("exif", "xmp", "icc_profile")
-            return {"quality": quality, "subsampling": "4:4:4", **save_options(metadata, keys)}
+            held = save_options(metadata, ("exif", "xmp", "icc_profile"))
+            return {"quality": quality, "subsampling": "4:4:4", **held}
         case ".heic" | ".heif":
-            keys = ("exif", "xmp", "icc_profile")
-            return {"quality": quality, "chroma": 444, **save_options(metadata, keys)}
+            held = save_options(metadata, ("exif", "xmp", "icc_profile"))
+            return {"quality": quality, "chroma": 444, **held}
     return save_options(metadata, ("dpi",))
 
 

@@ -10,9 +10,10 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, overload
 from zipfile import BadZipFile
 
 import numpy as np
@@ -58,6 +59,12 @@ class PhotoIndex(Sequence[Path]):
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @overload
+    def __getitem__(self, k: int) -> Path: ...
+
+    @overload
+    def __getitem__(self, k: slice) -> "PhotoIndex": ...
 
     def __getitem__(self, k: int | slice) -> "Path | PhotoIndex":
         if isinstance(k, slice):
@@ -219,7 +226,7 @@ def _load(place: Path) -> dict[str, np.ndarray] | None:
         return None
 
 
-def _save(place: Path, index: PhotoIndex, told: dict[str, object]) -> None:
-    parts = {"names": index.names, "ends": index.ends, "keys": index.keys}
+def _save(place: Path, index: PhotoIndex, told: Mapping[str, object]) -> None:
+    parts: dict[str, Any] = {"names": index.names, "ends": index.ends, "keys": index.keys}
     with suppress(InputError), atomic_path(place) as temporary, temporary.open("wb") as file:
         np.savez(file, format=FORMAT, told=json.dumps(told), **parts)

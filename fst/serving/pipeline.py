@@ -10,7 +10,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -35,6 +34,11 @@ class _Item:
     picture: Photo | Animation | None = None
     controls: dict[str, Any] = field(default_factory=dict)
     held: int = 0
+
+    def whole(self) -> Photo | Animation:
+        """The picture, which is there from decoding to writing."""
+        assert self.picture is not None
+        return self.picture
 
 
 Step = tuple[Callable[[_Item], None], _Item]  # what a thread does next, and to which picture
@@ -76,7 +80,8 @@ class Pipeline:
         write: Callable[[Photo | Animation, Path], None],
         workers: int,
     ) -> None:
-        self.written, self.errors, self.hopeless = 0, [], False
+        self.written, self.hopeless = 0, False
+        self.errors: list[str] = []
         self.total, self._todo = len(jobs), deque(_Item(job) for job in jobs)
         self._read, self._write = read, write
         self._decoded: deque[_Item] = deque()
@@ -121,8 +126,10 @@ class Pipeline:
 
     def _next_ended(self) -> tuple[_Item, BaseException | None]:
         while True:  # in short waits: on Windows Ctrl-C does not end a long one
-            with suppress(queue.Empty):
+            try:
                 return self._ended.get(timeout=0.5)
+            except queue.Empty:
+                continue
 
     def _count(self, item: _Item, error: BaseException | None) -> str | None:
         """Take note of how a photo ended; gives the error's line, if any."""
@@ -142,10 +149,11 @@ class Pipeline:
     def _run(self, choose: Callable[[], Step | None]) -> None:
         """The life of a thread: one step of one picture after the other, as ``choose`` says."""
         while True:
+            chosen: Step | None = None
             with self._change:
                 while not self._stopped and (chosen := choose()) is None:
                     self._change.wait()
-                if self._stopped:
+                if chosen is None or self._stopped:
                     return
             step, item = chosen
             try:
@@ -199,7 +207,7 @@ class Pipeline:
             with lock:
                 return painter(photo, **item.controls)
 
-        picture = item.picture
+        picture = item.whole()
         item.picture = picture.map(repaint) if isinstance(picture, Animation) else repaint(picture)
         with self._change:
             self._painted.append(item)
@@ -207,7 +215,7 @@ class Pipeline:
 
     def _encode(self, item: _Item) -> None:
         try:
-            self._write(item.picture, item.job.target)
+            self._write(item.whole(), item.job.target)
         except InputError as error:
             cause = error.__cause__
             self.hopeless |= isinstance(cause, OSError) and cause.errno in _FULL

@@ -54,7 +54,9 @@ def keep_freed_memory() -> None:
     to processes that allocate the same large tensors again and again. Elsewhere than on glibc it
     does nothing.
     """
-    libc = ctypes.CDLL(None) if os.name == "posix" else None
+    if os.name != "posix":
+        return
+    libc = ctypes.CDLL(None)
     if not hasattr(libc, "mallopt"):
         return
     libc.mallopt(M_MMAP_MAX, 0)  # large blocks, too, come from the heap
