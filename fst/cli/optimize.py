@@ -1,17 +1,16 @@
 """Repaint one photo by Gatys' method: minutes instead of milliseconds, and no network to train.
 
-python scripts/optimize.py photo=PHOTO.jpg style=starry_night
-python scripts/optimize.py photo=PHOTO.jpg style.name=mine style.image=PAINTING.jpg size=1024
+fst optimize photo=photo.jpg style.name=mine style.image=painting.jpg
+fst optimize photo=photo.jpg style=starry_night size=1024
 
 Ctrl-C and SIGTERM keep the picture as far as it is.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-import hydra
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -19,7 +18,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from fst.cli.composing import config_errors, config_folder, find_painting, run_alone
+from fst.cli.composing import config_errors, find_painting, run_command
 from fst.gatys import (
     OPTIMIZERS,
     STARTS,
@@ -165,12 +164,11 @@ def check_settings(cfg: DictConfig) -> None:
         raise InputError(f"lr: expected a number above 0, found {cfg.lr!r}")
 
 
-@hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="optimize")
-def run_hydra(cfg: DictConfig) -> None:
+def run(cfg: DictConfig) -> None:
     with config_errors():
         optimize(cfg)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     with signals(leave):
-        run_alone(run_hydra)
+        run_command("optimize", run, argv)

@@ -1,6 +1,7 @@
 """What a training says of itself: its folder's name, its hparams, its last lines."""
 
 import re
+import shlex
 import sys
 from collections.abc import Iterable
 
@@ -65,5 +66,5 @@ def report(trainer: pl.Trainer, release: Release, cfg: DictConfig) -> None:
     )
     if release.written != release.path:
         print(f"best so far: {release.path} (total {release.best:.4g})")
-    print(f"release: {release.written} (total {metrics['total']:.4g})")
-    print(f"use it: python scripts/stylize.py PHOTO --style {release.written} -o out.jpg")
+    print(f"style file: {release.written} (total {metrics['total']:.4g})")
+    print(f"use it: fst PHOTO --style {shlex.quote(str(release.written))}")
