@@ -1,5 +1,6 @@
 """``fst check-photos`` finds every file that training cannot use; training leaves them out."""
 
+import json
 import shutil
 
 import pytest
@@ -49,6 +50,15 @@ def test_the_list_is_what_training_leaves_out(data, tmp_path):
     used = {path.relative_to(data).as_posix() for path in [*module.train_paths, *module.val_paths]}
     assert used == {"gray.jpg", *(f"{k}.jpg" for k in range(6))}
     assert not module.skipped
+
+
+def test_json_has_every_name(data):
+    result = run_inline("check-photos", data, "--json")
+    assert result.returncode == 1
+    assert json.loads(result.stdout) == {
+        "folder": str(data), "photos": 12, "colourless": 1, "duplicate": ["in/same.jpg"],
+        "too_small": ["in/small.png"], "unreadable": ["cut.jpg", "empty.webp", "text.png"],
+    }  # fmt: skip
 
 
 def test_a_good_folder_exits_with_0(photo_folder):

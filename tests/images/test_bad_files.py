@@ -279,3 +279,13 @@ def test_heic_without_its_package_says_what_to_install(tmp_path, monkeypatch):
     (tmp_path / "x.heic").write_bytes(bytes(4) + b"ftypheic" + bytes(100))
     with pytest.raises(InputError, match=match):
         read_picture(tmp_path / "x.heic")
+
+
+def test_16_bits_without_their_package_say_what_to_install(tmp_path, monkeypatch):
+    deep = Photo(np.full((20, 30, 3), 40_000, np.uint16))
+    save_picture(deep, tmp_path / "x.png")  # writing needs none
+    monkeypatch.setitem(sys.modules, "pyvips", None)
+    with pytest.raises(
+        InputError, match=r'x.png: expected pyvips .*; try pip install "fst-style\[deep\]"'
+    ):
+        read_photo(tmp_path / "x.png")
