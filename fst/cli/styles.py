@@ -8,6 +8,7 @@ fst styles starry_night     the card of one: a shipped style, or a style file's 
 import argparse
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,9 @@ def table(cards: dict[Path, Card], shipped: bool) -> str:
         style = card.get("style", {})
         name = path.stem if shipped else path
         width = card["network"]["arguments"].get("width", "-")
-        said = (style.get(key) or "-" for key in ("title", "painter", "year"))
-        rows.append([name, *said, width, f"{path.stat().st_size / 1e6:.1f}"])
+        painting = style.get("title") or style.get("file") or "-"
+        said = (style.get(key) or "-" for key in ("painter", "year"))
+        rows.append([name, painting, *said, width, f"{path.stat().st_size / 1e6:.1f}"])
     return markdown_table(["style", "painting", "painter", "year", "width", "MB"], rows)
 
 
@@ -63,9 +65,9 @@ def describe(path: Path, card: Card) -> Iterator[tuple[str, str]]:
     """What a card says, as label and text; nothing of what it leaves out."""
     style, loss, training = (card.get(key, {}) for key in ("style", "loss", "training"))
     yield "file", f"{path}, {path.stat().st_size / 1e6:.1f} MB"
-    painting = [str(style[key]) for key in ("title", "painter", "year") if style.get(key)]
-    if painting:
-        yield "painting", ", ".join(painting)
+    painting = [style.get("title") or style.get("file"), style.get("painter"), style.get("year")]
+    if any(painting):
+        yield "painting", ", ".join(str(each) for each in painting if each)
     if style.get("page"):
         yield "page", style["page"]
     if card.get("licence"):
@@ -121,5 +123,5 @@ def show(names: Sequence[str], as_json: bool) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parser().parse_args(argv)
-    with one_line_errors():
+    with one_line_errors(), suppress(BrokenPipeError):  # `fst styles | head`
         show(args.style, args.json)
