@@ -9,11 +9,11 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fst.system.errors import InputError, one_line_errors
@@ -39,6 +39,11 @@ def find_painting(style: DictConfig) -> Path:
         f"no such file; get it from {style.page} and set paths.paintings or FST_PAINTINGS to "
         "its folder"
     )
+
+
+def as_dict(node: DictConfig) -> dict[str, Any]:
+    """A config node as plain Python."""
+    return cast(dict[str, Any], OmegaConf.to_container(node))
 
 
 def without_hydra_keys(node: Mapping[str, Any]) -> dict[str, Any]:

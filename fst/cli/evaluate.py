@@ -9,7 +9,7 @@ What the numbers are: docs/evaluation.md; fst/evaluation/metrics.py and fst/eval
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,7 +135,7 @@ def read(file: Path, cfg: DictConfig) -> Style:
     return Style(file, net, card, painting)
 
 
-def find_photos(folder: str, held_out: int | None) -> list[Path]:
+def find_photos(folder: str, held_out: int | None) -> Sequence[Path]:
     """The photos that training holds out of a folder, or all of it."""
     if held_out is None:
         found = list_photos(folder)
@@ -168,19 +168,19 @@ def as_list(value: Any) -> list[str]:
 def evaluate_style(
     cfg: DictConfig,
     style: Style,
-    paths: list[Path],
-    large: list[Path],
+    paths: Sequence[Path],
+    large: Sequence[Path],
     gatys5: PerceptualLoss,
     device: torch.device,
 ) -> Evaluation:
     """All measures of one network; the loss is the one it was trained with."""
     recipe = style.card["loss"]
-    loss = own_loss(recipe, cfg.extractors).to(device, memory_format=torch.channels_last)
+    loss = own_loss(recipe, cfg.extractors).to(device).to(memory_format=torch.channels_last)
     loss.set_style(load_painting(style.painting, style.card["style"]["size"])[None].to(device))
     gatys5.set_style(load_painting(style.painting, GATYS5_PAINTING)[None].to(device))
     squares = HeldOutPhotos(paths, cfg.size)
     photos = [squares[k][0][None].to(device) / 255 for k in range(len(paths))]
-    net = style.net.to(device, memory_format=torch.channels_last)
+    net = style.net.to(device).to(memory_format=torch.channels_last)
     cache = Path(str(cfg.traces)) if cfg.traces else None
     with autocast(device, cfg.precision):
         found = measure(net, loss, photos, cfg.protocols, cache)
@@ -218,26 +218,30 @@ def save_json(figures: dict[str, Any], path: Path) -> None:
 
 def table(results: dict[str, dict[str, Any]]) -> str:
     """The figures as a Markdown table, one row a style."""
-    columns: dict[str, Callable[[dict[str, Any]], str]] = {
-        "objective": lambda f: f"{f['loss']['total']:.3g}",
-        "style": lambda f: f"{f['loss']['style']:.3g}",
-        "content": lambda f: f"{f['loss']['content']:.3g}",
-    }
-    first = next(iter(results.values()))
-    for name in first["equivalents"]:
-        columns[f"{name} (range)"] = lambda f, name=name: spread(f["equivalents"][name])
-        columns[f"{name} speed-up"] = lambda f, name=name: speedup(f["seconds"], name)
-    columns["gatys5 style / content"] = lambda f: (
-        f"{f['gatys5']['style']:.3f} / {f['gatys5']['content']:.2f}" if f["gatys5"] else "-"
+    rows = {style: cells(figures) for style, figures in results.items()}
+    columns = list(next(iter(rows.values())))
+    return markdown_table(
+        ["style", *columns], [[style, *(row[c] for c in columns)] for style, row in rows.items()]
     )
-    for name in first["artefacts"]:
-        columns[name] = lambda f, name=name: " / ".join(
-            f"{value:.3g}" for value in f["artefacts"][name].values()
-        )
-    for name in first["stability"]:
-        columns[name.replace("_", " ")] = lambda f, name=name: f"{f['stability'][name]:.1f}"
-    rows = ([style, *(show(f) for show in columns.values())] for style, f in results.items())
-    return markdown_table(["style", *columns], rows)
+
+
+def cells(figures: dict[str, Any]) -> dict[str, str]:
+    """A style's row, by column."""
+    loss, far = figures["loss"], figures["gatys5"]
+    row = {
+        "objective": f"{loss['total']:.3g}",
+        "style": f"{loss['style']:.3g}",
+        "content": f"{loss['content']:.3g}",
+    }
+    for name, equivalent in figures["equivalents"].items():
+        row[f"{name} (range)"] = spread(equivalent)
+        row[f"{name} speed-up"] = speedup(figures["seconds"], name)
+    row["gatys5 style / content"] = f"{far['style']:.3f} / {far['content']:.2f}" if far else "-"
+    for name, values in figures["artefacts"].items():
+        row[name] = " / ".join(f"{value:.3g}" for value in values.values())
+    for name, value in figures["stability"].items():
+        row[name.replace("_", " ")] = f"{value:.1f}"
+    return row
 
 
 def spread(figures: dict[str, float]) -> str:

@@ -57,7 +57,7 @@ class MultirunSheet(Callback):
         hydra = config.hydra
         if hydra.mode != RunMode.MULTIRUN:
             return
-        settings = list(job_return.overrides)
+        settings = list(job_return.overrides or [])
         if not self.lines:  # on_multirun_end does not come where a run fails
             atexit.register(lambda: print(table(self.lines)))
         if job_return.status != JobStatus.COMPLETED:

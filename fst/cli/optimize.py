@@ -71,7 +71,7 @@ def optimize(cfg: DictConfig) -> Iteration:
         lr=cfg.lr,
         seed=cfg.seed,
     )
-    state = None
+    state: Iteration | None = None
     try:
         with signals(interrupt), autocast(device, cfg.precision), closing(states):
             for state in watched(states, cfg, output):  # noqa: B007 - the last one is wanted
@@ -82,6 +82,7 @@ def optimize(cfg: DictConfig) -> Iteration:
             raise InputError(f"{why}; there is no picture yet to save") from stop
         save(state, output)
         raise InputError(f"{why}; saved as far as it was: {output} ({said(state)})") from stop
+    assert state is not None
     save(state, output)
     minutes = (time.perf_counter() - began) / 60
     print(f"{output}: {said(state)}, {minutes:.1f} minutes")

@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from fst.cli.composing import (
+    as_dict,
     config_errors,
     find_painting,
     quiet_lightning,
@@ -76,7 +77,7 @@ def train(cfg: DictConfig) -> Path:
     card = RunCard(painting, OmegaConf.to_yaml(cfg), command_line())
     # what a killed run logged after its last checkpoint is dropped
     purge = resume_step(checkpoint) if checkpoint else None
-    settings = OmegaConf.to_container(cfg.trainer)
+    settings = as_dict(cfg.trainer)
     profiling = [Profile(run / "profile")] if settings.pop("profile") else []
     trainer = instantiate(
         settings,
@@ -112,7 +113,7 @@ def train(cfg: DictConfig) -> Path:
             f"{release.path}: expected room for the trained network, found none; {way}"
         )
     if trainer.is_global_zero:
-        report(trainer, release, cfg)
+        report(trainer, photos, release, cfg)
     return release.written
 
 
@@ -150,7 +151,9 @@ def check_settings(cfg: DictConfig) -> None:
 def go_on(cfg: DictConfig) -> Path:
     """The checkpoint to go on from; points ``cfg`` at its run's folder."""
     checkpoint = find_resume(str(cfg.ckpt_path), Path(cfg.paths.outputs) / cfg.style.name)
-    check_same_run(cfg, OmegaConf.load(config_of(checkpoint)))
+    began = OmegaConf.load(config_of(checkpoint))
+    assert isinstance(began, DictConfig)
+    check_same_run(cfg, began)
     cfg.paths.run = str(checkpoint.parents[1])
     return checkpoint
 
@@ -171,7 +174,7 @@ def check_same_run(cfg: DictConfig, began: DictConfig) -> None:
 
 def describe(cfg: DictConfig) -> dict[str, Any]:
     """What the style file will say of this run, without any path of this machine."""
-    config = OmegaConf.to_container(cfg)
+    config = as_dict(cfg)
     style, loss, network = config["style"], config["loss"], config["network"]
     picture = Path(style.pop("image")).expanduser()
     del style["weight"]  # stands in the loss
