@@ -202,7 +202,7 @@ def test_unknown_and_impossible_choices_are_refused(name, precision, said):
 def test_a_missing_engine_is_said_with_the_extra_that_brings_it(monkeypatch, name, package):
     install(monkeypatch)
     with pytest.raises(
-        InputError, match=rf'engine {name}: {package} is not installed; try .*"fst\[fast\]", or th'
+        InputError, match=rf'engine {name}: {package} is not installed; try .*"fst-style\[fast\]", or th'
     ):
         make_engine(make_net(2), CPU, name)
 
