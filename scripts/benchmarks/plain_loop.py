@@ -107,7 +107,7 @@ class PlainLoss(nn.Module):
 
 class PlainPhotos(Dataset):
     def __init__(self, root: str, crop: int, count: int) -> None:
-        self.paths = sorted(Path(root).rglob("*.jpg"))
+        self.paths = sorted(Path(root).rglob("*.jp*g"))
         self.count = count
         self.transform = v2.Compose(
             [
