@@ -149,7 +149,7 @@ def plan(folder: Path, photos: Path, settings: Sequence[str]) -> list[Part]:
         ),
         Part(
             "Evaluation of that training",
-            ("scripts/evaluate.py", 'checkpoint="{file}"', setting("photos", photos), "held_out=4",
+            ("scripts/evaluate.py", 'style="{file}"', setting("photos", photos), "held_out=4",
              setting("large_photos", EXAMPLES), setting("traces", folder / "traces"),
              setting("output", folder / "evaluation"), "paths.paintings=paintings", *judge),
             LEARNING,
