@@ -29,5 +29,10 @@ gallery: .venv/.installed  ## redraw the pictures and tables of the documents fr
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@
 
+# By the machine's own Python, which need not be able to install anything.
+.PHONY: gpu
+gpu:  ## on a machine with a CUDA GPU: its tests and figures within 8 minutes, to outputs/gpu.md
+	PYTHONPATH=. $(PYTHON) scripts/gpu_report.py
+
 clean:
 	rm -rf .venv outputs quickstart

@@ -108,6 +108,11 @@ def run_inline(name: str, *args: object, **env: str) -> subprocess.CompletedProc
     return subprocess.CompletedProcess(args, status, out.getvalue(), err.getvalue())
 
 
+def cells(line: str) -> list[str]:
+    """The cells of one line of a Markdown table."""
+    return [cell.strip() for cell in line.strip("| ").split(" | ")]
+
+
 def error_line(result: subprocess.CompletedProcess[str]) -> str:
     """The one line that a failed script leaves; fails the test on a traceback or a zero exit."""
     assert result.returncode != 0, result.stdout

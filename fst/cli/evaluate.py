@@ -30,6 +30,7 @@ from fst.system.devices import autocast, pick_device, resolve_precision
 from fst.system.errors import InputError, check_whole
 from fst.system.files import atomic_path, check_folder
 from fst.system.process import leave, signals
+from fst.system.tables import markdown_table
 from fst.training.data import MIN_SIDE, HeldOutPhotos, PhotoDataModule, load_painting
 from fst.training.photos import list_photos
 
@@ -236,9 +237,8 @@ def table(results: dict[str, dict[str, Any]]) -> str:
         )
     for name in first["stability"]:
         columns[name.replace("_", " ")] = lambda f, name=name: f"{f['stability'][name]:.1f}"
-    lines = [["style", *columns], ["---"] * (len(columns) + 1)]
-    lines += [[style, *(show(f) for show in columns.values())] for style, f in results.items()]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    rows = ([style, *(show(f) for show in columns.values())] for style, f in results.items())
+    return markdown_table(["style", *columns], rows)
 
 
 def spread(figures: dict[str, float]) -> str:

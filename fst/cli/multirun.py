@@ -10,15 +10,24 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-from fst.images import Photo, contact_sheet, find_images, flatten, read_photo, save_picture
+from fst.images import (
+    Photo,
+    captioned_sheet,
+    contact_sheet,
+    find_images,
+    flatten,
+    read_photo,
+    save_picture,
+)
 from fst.styles import load_style
 from fst.stylizer import Stylizer
 from fst.system.errors import InputError
+from fst.system.tables import markdown_table
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-PHOTOS, HEIGHT, CAPTION, TEXT = 4, 240, 28, 18  # px, but for the number of photos
+PHOTOS, HEIGHT = 4, 240  # how many; px of each
 
 
 @dataclass(frozen=True)
@@ -81,9 +90,8 @@ def table(lines: list[tuple[list[str], list[str]]]) -> str:
     """The runs as a Markdown table, by the settings in which they differ."""
     names = own_settings([settings for settings, _ in lines])
     head = ["settings", "total", "style", "content", "minutes", "release"]
-    rows = [head, ["---"] * len(head)]
-    rows += [["  ".join(own), *cells] for own, (_, cells) in zip(names, lines, strict=True)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    rows = (["  ".join(own), *cells] for own, (_, cells) in zip(names, lines, strict=True))
+    return markdown_table(head, rows)
 
 
 def own_settings(runs: list[list[str]]) -> list[list[str]]:
@@ -102,15 +110,7 @@ def paint(release: Path) -> Image.Image:
 def draw(runs: list[Run]) -> Image.Image:
     """The sheet of the runs, captioned with the settings in which they differ."""
     own = own_settings([run.settings for run in runs])
-    blocks = [captioned(run.painted, "  ".join(o)) for o, run in zip(own, runs, strict=True)]
+    blocks = [("  ".join(settings), run.painted) for settings, run in zip(own, runs, strict=True)]
     across = len({settings[-1] for settings in own if settings}) or 1
     rows = [blocks[k : k + across] for k in range(0, len(blocks), across)]
-    return contact_sheet(rows, blocks[0].height)
-
-
-def captioned(picture: Image.Image, caption: str) -> Image.Image:
-    page = Image.new("RGB", (picture.width, picture.height + CAPTION), "white")
-    font = ImageFont.load_default(TEXT)
-    ImageDraw.Draw(page).text((8, 6), caption, fill="black", font=font)
-    page.paste(picture, (0, CAPTION))
-    return page
+    return captioned_sheet(rows, runs[0].painted.height)

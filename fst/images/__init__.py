@@ -14,7 +14,7 @@ from fst.images.photo import (
     to_image,
     to_tensor,
 )
-from fst.images.sheets import contact_sheet
+from fst.images.sheets import captioned_sheet, contact_sheet
 
 __all__ = [
     "MAX_PIXELS",
@@ -22,6 +22,7 @@ __all__ = [
     "Animation",
     "Metadata",
     "Photo",
+    "captioned_sheet",
     "check_output",
     "contact_sheet",
     "find_images",

@@ -5,6 +5,7 @@ from PIL import Image
 
 from fst.images import (
     Photo,
+    captioned_sheet,
     contact_sheet,
     find_images,
     flatten,
@@ -161,3 +162,20 @@ def test_a_contact_sheet_holds_every_picture():
     sheet = contact_sheet([[make_picture(40, 20)] * 2, [make_picture(20, 20)]], height=10, gap=2)
     assert sheet.size == (2 + 2 * (20 + 2), 2 + 2 * (10 + 2))
     assert sheet.getpixel((30, 20)) == (255, 255, 255)
+
+
+def test_captions_stand_above_their_pictures():
+    black = Image.new("RGB", (300, 200))
+    plain = contact_sheet([[black, black]], height=100, gap=5)
+    short, long = (
+        captioned_sheet([[(text, black), ("", black)]], 100, 5) for text in ("a", "a" * 99)
+    )
+    assert short.size == long.size
+    assert short.width == plain.width
+    line = short.height - plain.height
+    assert line > 10
+    below = plain.crop((0, 5, *plain.size))
+    for sheet in short, long:
+        assert sheet.crop((0, line + 5, *sheet.size)).tobytes() == below.tobytes()
+        assert sheet.crop((5, 5, 155, line)).getextrema() != ((255, 255),) * 3
+        assert sheet.crop((160, 0, sheet.width, line)).getextrema() == ((255, 255),) * 3
