@@ -1,4 +1,4 @@
-# The two commands of this project. Both need Python 3.10 or newer and make, and nothing else.
+# The two commands of this project. Both need Python 3.11 or newer and make, and nothing else.
 PYTHON ?= python3
 BIN := .venv/bin
 # Two files of tests at a time, a core each: one after the other they keep one core busy.

@@ -1,6 +1,8 @@
 """`fst evaluate` as a script."""
 
-from fst.cli.evaluate import main
+import sys
+
+from fst.cli.main import main
 
 if __name__ == "__main__":
-    main()
+    main(["evaluate", *sys.argv[1:]])

@@ -1,6 +1,8 @@
 """`fst export` as a script."""
 
-from fst.cli.export import main
+import sys
+
+from fst.cli.main import main
 
 if __name__ == "__main__":
-    main()
+    main(["export", *sys.argv[1:]])

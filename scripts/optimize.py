@@ -1,6 +1,8 @@
 """`fst optimize` as a script."""
 
-from fst.cli.optimize import main
+import sys
+
+from fst.cli.main import main
 
 if __name__ == "__main__":
-    main()
+    main(["optimize", *sys.argv[1:]])

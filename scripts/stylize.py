@@ -1,6 +1,8 @@
 """`fst stylize` as a script."""
 
-from fst.cli.stylize import main
+import sys
+
+from fst.cli.main import main
 
 if __name__ == "__main__":
-    main()
+    main(["stylize", *sys.argv[1:]])

@@ -1,6 +1,8 @@
 """`fst train` as a script."""
 
-from fst.cli.train import main
+import sys
+
+from fst.cli.main import main
 
 if __name__ == "__main__":
-    main()
+    main(["train", *sys.argv[1:]])

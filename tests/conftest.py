@@ -6,6 +6,7 @@ import os
 import runpy
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -15,6 +16,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
+from fst.cli.main import COMMANDS, main
 from fst.networks import build_network
 from fst.styles import save_style
 
@@ -69,7 +71,7 @@ def painting(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    """A release file of an untrained width-4 network."""
+    """A style file of an untrained width-4 network."""
     torch.manual_seed(0)
     path = tmp_path / "tiny.safetensors"
     network = {"name": "transformer", "arguments": {"width": 4}}
@@ -77,9 +79,15 @@ def checkpoint(tmp_path: Path) -> Path:
     return path
 
 
+def start_of(name: str) -> list[str]:
+    """What starts ``fst <name>``, or ``scripts/<name>.py`` where the command has no such word."""
+    script = [str(ROOT / "scripts" / f"{name}.py")]
+    return [sys.executable, *(["-m", "fst", name] if name in COMMANDS else script)]
+
+
 def run_script(name: str, *args: object, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run ``scripts/<name>.py`` as a user would, from the repository's folder."""
-    command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, args)]
+    """Run a command or a script as a user would, from the repository's folder."""
+    command = [*start_of(name), *map(str, args)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **env}
     return subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
@@ -88,10 +96,14 @@ def run_script(name: str, *args: object, **env: str) -> subprocess.CompletedProc
 
 def run_inline(name: str, *args: object, **env: str) -> subprocess.CompletedProcess[str]:
     """`run_script` within this process: many times faster, since torch is loaded already."""
-    script, folder = str(ROOT / "scripts" / f"{name}.py"), Path.cwd()
+    words, folder = start_of(name)[1:], Path.cwd()
+    if name in COMMANDS:
+        words[:2], run = ["fst"], main
+    else:
+        run = partial(runpy.run_path, words[0], run_name="__main__")
     out, err, status = io.StringIO(), io.StringIO(), 0
     with (
-        mock.patch.object(sys, "argv", [script, *map(str, args)]),
+        mock.patch.object(sys, "argv", [*words, *map(str, args)]),
         mock.patch.dict(os.environ, env),
         mock.patch.object(sys, "path", [str(ROOT / "scripts"), *sys.path]),
         contextlib.redirect_stdout(out),
@@ -99,7 +111,7 @@ def run_inline(name: str, *args: object, **env: str) -> subprocess.CompletedProc
     ):
         try:
             os.chdir(ROOT)
-            runpy.run_path(script, run_name="__main__")
+            run()
         except SystemExit as stop:
             status = stop.code or 0
         finally:

@@ -1,8 +1,8 @@
 """Look at every photo of a data set before a long training does.
 
-python scripts/check_data.py PHOTOS
-python scripts/check_data.py PHOTOS --list exclude.txt
-python scripts/train.py style=starry_night data.root=PHOTOS data.exclude=exclude.txt
+fst check-photos PHOTOS
+fst check-photos PHOTOS --list exclude.txt
+fst train style.name=mine style.image=painting.jpg data.root=PHOTOS data.exclude=exclude.txt
 
 Finds files that cannot be read to their end, photos too small to train on, and files of the same
 bytes as another; photos without colour are counted, and are of use. Exits with 1 when files should
@@ -11,8 +11,10 @@ be left out and no --list was asked for.
 
 import argparse
 import hashlib
+import json
+import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
@@ -34,16 +36,19 @@ GRAY = 6  # levels of 255 that the channels of a photo without colour may differ
 SHOWN = 10  # files of each kind; --list has all
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(
+        "fst check-photos",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = parser.add_argument
+    add = options.add_argument
     add("folder", type=Path, help="photos, flat or nested")
     add("--annotations", type=Path, metavar="FILE", help="COCO JSON: check what it lists only")
     add("--list", type=Path, metavar="FILE", help="write what to leave out there, by line")
     add("--workers", type=int, default=cores(), help="threads (%(default)s)")
-    return parser.parse_args()
+    add("--json", action="store_true", help="print all of it as JSON, for programs")
+    return options
 
 
 def look(path: Path) -> tuple[str | None, bytes, bool]:
@@ -74,6 +79,7 @@ def inspect(photos: PhotoIndex, workers: int) -> Iterator[tuple[int, str | None,
 
 
 def check(args: argparse.Namespace) -> int:
+    """Look at all photos and say what was found; gives the exit code."""
     if args.workers < 1:
         raise InputError(f"--workers: expected a whole number from 1 up, found {args.workers}")
     if args.list:
@@ -87,21 +93,34 @@ def check(args: argparse.Namespace) -> int:
         elif gray:
             colourless += 1
     names = [name for some in wrong.values() for name in some]
-    print(f"{args.folder}: {len(photos)} photos, {len(photos) - len(names)} of use")
+    if args.list:
+        with atomic_path(args.list) as temporary:
+            temporary.write_text("".join(f"{name}\n" for name in sorted(names)), encoding="utf-8")
+    if args.json:
+        counts = {"folder": str(args.folder), "photos": len(photos), "colourless": colourless}
+        lists = {kind.replace(" ", "_"): some for kind, some in wrong.items()}
+        print(json.dumps(counts | lists, ensure_ascii=False))
+    else:
+        report(args, len(photos), wrong, colourless)
+    return 1 if names and not args.list else 0
+
+
+def report(
+    args: argparse.Namespace, photos: int, wrong: dict[str, list[str]], colourless: int
+) -> None:
+    """What was found, to be read; `SHOWN` names of each kind."""
+    print(f"{args.folder}: {photos} photos, {photos - sum(map(len, wrong.values()))} of use")
     for kind, some in wrong.items():
         if some:
             rest = f", and {len(some) - SHOWN} more" if len(some) > SHOWN else ""
             print(f"{kind} ({KINDS[kind]}): {len(some)}: {', '.join(some[:SHOWN])}{rest}")
     print(f"without colour: {colourless}")
     if args.list:
-        with atomic_path(args.list) as temporary:
-            temporary.write_text("".join(f"{name}\n" for name in sorted(names)), encoding="utf-8")
-        print(f"leave them out: python scripts/train.py ... data.exclude={args.list}")
-    return 1 if names and not args.list else 0
+        print(f"leave them out: fst train ... {shlex.quote(f'data.exclude={args.list}')}")
 
 
-def main() -> None:
-    args = parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parser().parse_args(argv)
     with one_line_errors(), signals(leave):
         status = check(args)
     sys.exit(status)

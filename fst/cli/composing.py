@@ -1,15 +1,19 @@
-"""What the scripts that compose a config share: paintings, config nodes, errors as one line."""
+"""What the commands that compose a config share: hydra itself, paintings, errors as one line."""
 
+import functools
 import logging
 import os
+import re
+import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import hydra
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fst.system.errors import InputError, one_line_errors
@@ -37,6 +41,11 @@ def find_painting(style: DictConfig) -> Path:
     )
 
 
+def as_dict(node: DictConfig) -> dict[str, Any]:
+    """A config node as plain Python."""
+    return cast(dict[str, Any], OmegaConf.to_container(node))
+
+
 def without_hydra_keys(node: Mapping[str, Any]) -> dict[str, Any]:
     """A config node without hydra's own keys."""
     return {key: value for key, value in node.items() if not key.startswith("_")}
@@ -57,7 +66,10 @@ def one_line(error: Exception) -> str:
         return (
             f"setting: expected a key of the config, found {key!r} ({reason}); --cfg job shows all"
         )
-    return " ".join(str(error).split())
+    said = " ".join(str(error).split())
+    if missing := re.search(r"Missing mandatory value: (\S+)", said):
+        return f"{missing[1]}: expected a value, found none; try {missing[1]}=... or --help"
+    return said
 
 
 @contextmanager
@@ -76,6 +88,34 @@ def run_alone(script: Callable[[], object]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra's own report takes six lines
     with config_errors():
         script()
+
+
+def run_command(
+    command: str, task: Callable[[DictConfig], object], words: Sequence[str] | None
+) -> None:
+    """Have hydra compose ``configs/<command>.yaml`` with these words, and run ``task`` with it.
+
+    Hydra reads its words from ``sys.argv``. ``task`` finds there what it was before: Lightning
+    starts that very command again where a training takes several processes.
+
+    Args:
+        command: A sub-command of ``fst``.
+        task: Takes the composed config.
+        words: Settings and hydra's own options; None: what follows the program's name.
+    """
+    whole = sys.argv
+
+    @functools.wraps(task)
+    def run_whole(cfg: DictConfig) -> object:
+        sys.argv = whole
+        return task(cfg)
+
+    main = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=command)
+    sys.argv = [f"fst {command}", *(whole[1:] if words is None else words)]
+    try:
+        run_alone(main(run_whole))
+    finally:
+        sys.argv = whole
 
 
 def quiet_lightning() -> None:

@@ -1,33 +1,32 @@
 """Measure styles on photos that no training has seen, against Gatys' method and by themselves.
 
-python scripts/evaluate.py checkpoint=starry_night photos=PHOTOS
-python scripts/evaluate.py checkpoint=all photos=PHOTOS large_photos=LARGE update_card=true
+fst evaluate style=starry_night photos=PHOTOS
+fst evaluate style=all photos=PHOTOS large_photos=LARGE update_card=true
 
-What the numbers are: README.md, "What a style is worth"; fst/metrics.py and fst/traces.py.
+What the numbers are: docs/evaluation.md; fst/evaluation/metrics.py and fst/evaluation/traces.py.
 """
 
 import hashlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import hydra
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
-from fst.cli.composing import config_errors, config_folder, find_painting, run_alone
+from fst.cli.composing import config_errors, find_painting, run_command
 from fst.evaluation import Evaluation, distances, measure
 from fst.evaluation.traces import PROTOCOLS
 from fst.images import Photo, contact_sheet, find_images, save_picture
 from fst.losses import PerceptualLoss
 from fst.styles import find_style, load_style, replace_card, shipped_styles
 from fst.system.devices import autocast, pick_device, resolve_precision
-from fst.system.errors import InputError, check_whole
+from fst.system.errors import InputError, check_whole, one_line_errors
 from fst.system.files import atomic_path, check_folder
 from fst.system.process import leave, signals
 from fst.system.tables import markdown_table
@@ -39,7 +38,7 @@ GATYS5_PAINTING = 512  # px, shorter side
 
 @dataclass(frozen=True)
 class Style:
-    """A release file, read and checked, and where its painting is."""
+    """A style file, read and checked, and where its painting is."""
 
     file: Path
     net: nn.Module
@@ -48,11 +47,11 @@ class Style:
 
 
 def evaluate(cfg: DictConfig) -> dict[str, dict[str, Any]]:
-    """Measure every checkpoint asked for; gives the figures by the name of its file."""
+    """Measure every style asked for; gives the figures by the name of its file."""
     check_settings(cfg)
     output = Path(str(cfg.output))
     check_folder(output)
-    styles = [read(file, cfg) for file in find_styles(cfg.checkpoint)]
+    styles = [read(file, cfg) for file in find_styles(cfg.styles)]
     paths, large = find_photos(str(cfg.photos), cfg.held_out), find_large(cfg.large_photos)
     device = pick_device(cfg.device)
     gatys5 = instantiate(cfg.gatys5).to(device, memory_format=torch.channels_last)
@@ -90,23 +89,23 @@ def check_settings(cfg: DictConfig) -> None:
 
 
 def find_styles(wanted: Any) -> list[Path]:
-    """The release files asked for, no two of one name, since results are named after them."""
+    """The style files asked for, no two of one name, since results are named after them."""
     names = shipped_styles() if wanted == "all" else as_list(wanted)
     if not names:
-        raise InputError("checkpoint: expected a style, a release file or a list, found nothing")
+        raise InputError("style: expected a style, a style file or a list of them, found nothing")
     files = [find_style(name) for name in names]
     stems = [file.stem for file in files]
     for stem in stems:
         if stems.count(stem) > 1:
             raise InputError(
-                f"checkpoint: expected files of different names, found {stem} twice; evaluate them "
+                f"style: expected files of different names, found {stem} twice; evaluate them "
                 "one by one with another output"
             )
     return files
 
 
 def read(file: Path, cfg: DictConfig) -> Style:
-    """A checkpoint with all that its evaluation needs.
+    """A style with all that its evaluation needs.
 
     Raises:
         InputError: It says too little of itself, its painting is missing or another picture, or
@@ -117,7 +116,7 @@ def read(file: Path, cfg: DictConfig) -> Style:
     if missing:
         raise InputError(
             f"{file}: expected a card with style and loss, found none of "
-            f"{' and '.join(sorted(missing))}; evaluate what scripts/train.py wrote"
+            f"{' and '.join(sorted(missing))}; evaluate what fst train wrote"
         )
     kept = card.get("data", {}).get("held_out")
     if cfg.held_out is not None and kept is not None and cfg.held_out > kept:
@@ -136,7 +135,7 @@ def read(file: Path, cfg: DictConfig) -> Style:
     return Style(file, net, card, painting)
 
 
-def find_photos(folder: str, held_out: int | None) -> list[Path]:
+def find_photos(folder: str, held_out: int | None) -> Sequence[Path]:
     """The photos that training holds out of a folder, or all of it."""
     if held_out is None:
         found = list_photos(folder)
@@ -169,19 +168,19 @@ def as_list(value: Any) -> list[str]:
 def evaluate_style(
     cfg: DictConfig,
     style: Style,
-    paths: list[Path],
-    large: list[Path],
+    paths: Sequence[Path],
+    large: Sequence[Path],
     gatys5: PerceptualLoss,
     device: torch.device,
 ) -> Evaluation:
     """All measures of one network; the loss is the one it was trained with."""
     recipe = style.card["loss"]
-    loss = own_loss(recipe, cfg.extractors).to(device, memory_format=torch.channels_last)
+    loss = own_loss(recipe, cfg.extractors).to(device).to(memory_format=torch.channels_last)
     loss.set_style(load_painting(style.painting, style.card["style"]["size"])[None].to(device))
     gatys5.set_style(load_painting(style.painting, GATYS5_PAINTING)[None].to(device))
     squares = HeldOutPhotos(paths, cfg.size)
     photos = [squares[k][0][None].to(device) / 255 for k in range(len(paths))]
-    net = style.net.to(device, memory_format=torch.channels_last)
+    net = style.net.to(device).to(memory_format=torch.channels_last)
     cache = Path(str(cfg.traces)) if cfg.traces else None
     with autocast(device, cfg.precision):
         found = measure(net, loss, photos, cfg.protocols, cache)
@@ -219,26 +218,30 @@ def save_json(figures: dict[str, Any], path: Path) -> None:
 
 def table(results: dict[str, dict[str, Any]]) -> str:
     """The figures as a Markdown table, one row a style."""
-    columns: dict[str, Callable[[dict[str, Any]], str]] = {
-        "objective": lambda f: f"{f['loss']['total']:.3g}",
-        "style": lambda f: f"{f['loss']['style']:.3g}",
-        "content": lambda f: f"{f['loss']['content']:.3g}",
-    }
-    first = next(iter(results.values()))
-    for name in first["equivalents"]:
-        columns[f"{name} (range)"] = lambda f, name=name: spread(f["equivalents"][name])
-        columns[f"{name} speed-up"] = lambda f, name=name: speedup(f["seconds"], name)
-    columns["gatys5 style / content"] = lambda f: (
-        f"{f['gatys5']['style']:.3f} / {f['gatys5']['content']:.2f}" if f["gatys5"] else "-"
+    rows = {style: cells(figures) for style, figures in results.items()}
+    columns = list(next(iter(rows.values())))
+    return markdown_table(
+        ["style", *columns], [[style, *(row[c] for c in columns)] for style, row in rows.items()]
     )
-    for name in first["artefacts"]:
-        columns[name] = lambda f, name=name: " / ".join(
-            f"{value:.3g}" for value in f["artefacts"][name].values()
-        )
-    for name in first["stability"]:
-        columns[name.replace("_", " ")] = lambda f, name=name: f"{f['stability'][name]:.1f}"
-    rows = ([style, *(show(f) for show in columns.values())] for style, f in results.items())
-    return markdown_table(["style", *columns], rows)
+
+
+def cells(figures: dict[str, Any]) -> dict[str, str]:
+    """A style's row, by column."""
+    loss, far = figures["loss"], figures["gatys5"]
+    row = {
+        "objective": f"{loss['total']:.3g}",
+        "style": f"{loss['style']:.3g}",
+        "content": f"{loss['content']:.3g}",
+    }
+    for name, equivalent in figures["equivalents"].items():
+        row[f"{name} (range)"] = spread(equivalent)
+        row[f"{name} speed-up"] = speedup(figures["seconds"], name)
+    row["gatys5 style / content"] = f"{far['style']:.3f} / {far['content']:.2f}" if far else "-"
+    for name, values in figures["artefacts"].items():
+        row[name] = " / ".join(f"{value:.3g}" for value in values.values())
+    for name, value in figures["stability"].items():
+        row[name.replace("_", " ")] = f"{value:.1f}"
+    return row
 
 
 def spread(figures: dict[str, float]) -> str:
@@ -249,14 +252,28 @@ def speedup(seconds: dict[str, float], protocol: str) -> str:
     return f"{seconds[protocol] / seconds['network']:.0f}x"
 
 
-@hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="evaluate")
-def run_hydra(cfg: DictConfig) -> None:
+def run(cfg: DictConfig) -> None:
     with config_errors():
         results = evaluate(cfg)
         print(table(results))
         print(f"figures and contact sheets: {cfg.output}", file=sys.stderr)
 
 
-def main() -> None:
-    with signals(leave):
-        run_alone(run_hydra)
+def as_settings(words: Sequence[str]) -> list[str]:
+    """``style=`` as ``styles=``: by the former hydra would look for a preset in configs/style.
+
+    Raises:
+        InputError: The old name of the key.
+    """
+    for word in words:
+        if word.startswith("checkpoint="):
+            raise InputError(
+                f"checkpoint: expected its new name, style; try style={word.partition('=')[2]}"
+            )
+    return ["styles" + word[5:] if word.startswith("style=") else word for word in words]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    with signals(leave), one_line_errors():
+        words = as_settings(sys.argv[1:] if argv is None else argv)
+        run_command("evaluate", run, words)

@@ -1,9 +1,10 @@
 """Write a style as an ONNX file that takes pictures of any size.
 
-python scripts/export.py --style starry_night -o starry_night.onnx
+fst export --style starry_night -o starry_night.onnx
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 # what needs torch is imported later: --help is quick
@@ -11,18 +12,18 @@ from fst.system.errors import one_line_errors
 from fst.system.process import leave, signals
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(
+        "fst export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--style", required=True, help="a shipped style, or a release file's path")
-    parser.add_argument("-o", "--output", required=True, type=Path, help="ends in .onnx")
-    return parser.parse_args()
+    options.add_argument("--style", required=True, help="a shipped style, or a style file's path")
+    options.add_argument("-o", "--output", required=True, type=Path, help="ends in .onnx")
+    return options
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     with signals(leave), one_line_errors():
-        args = parse_args()
+        args = parser().parse_args(argv)
         from fst.engines.onnx_export import CHECKED, export_onnx
         from fst.styles import find_style, load_style
 

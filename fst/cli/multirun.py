@@ -2,6 +2,7 @@
 
 import atexit
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 from PIL import Image
 
@@ -21,12 +23,12 @@ from fst.images import (
     read_photo,
     save_picture,
 )
-from fst.styles import load_style
+from fst.styles import read_card
 from fst.stylizer import Stylizer
 from fst.system.errors import InputError
 from fst.system.tables import markdown_table
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"  # of the repository; a wheel has none
 PHOTOS, HEIGHT = 4, 240  # how many; px of each
 
 
@@ -55,7 +57,7 @@ class MultirunSheet(Callback):
         hydra = config.hydra
         if hydra.mode != RunMode.MULTIRUN:
             return
-        settings = list(job_return.overrides)
+        settings = list(job_return.overrides or [])
         if not self.lines:  # on_multirun_end does not come where a run fails
             atexit.register(lambda: print(table(self.lines)))
         if job_return.status != JobStatus.COMPLETED:
@@ -63,17 +65,17 @@ class MultirunSheet(Callback):
             self.lines.append((settings, failure(job_return)))
             return
         self.lines.append((settings, figures(job_return.return_value)))
-        self.runs.append(Run(settings, paint(job_return.return_value)))
+        self.runs.append(Run(settings, paint(job_return.return_value, choose_photos(config))))
         path = Path(hydra.sweep.dir) / "sheet.jpg"
         save_picture(Photo.from_image(draw(self.runs)), path, quality=85)
         print(f"contact sheet of {len(self.runs)} runs: {path}", file=sys.stderr)
 
 
-def figures(release: Path) -> list[str]:
+def figures(style_file: Path) -> list[str]:
     """The cells of a finished run: losses on held-out photos, minutes, its file."""
-    card = load_style(release)[1]
+    card = read_card(style_file)
     losses = [f"{card['metrics'][name]:.4g}" for name in ("total", "style", "content")]
-    return [*losses, f"{card['training']['seconds'] / 60:.1f}", str(release)]
+    return [*losses, f"{card['training']['seconds'] / 60:.1f}", str(style_file)]
 
 
 def failure(job: JobReturn) -> list[str]:
@@ -89,7 +91,7 @@ def failure(job: JobReturn) -> list[str]:
 def table(lines: list[tuple[list[str], list[str]]]) -> str:
     """The runs as a Markdown table, by the settings in which they differ."""
     names = own_settings([settings for settings, _ in lines])
-    head = ["settings", "total", "style", "content", "minutes", "release"]
+    head = ["settings", "total", "style", "content", "minutes", "style file"]
     rows = (["  ".join(own), *cells] for own, (_, cells) in zip(names, lines, strict=True))
     return markdown_table(head, rows)
 
@@ -100,10 +102,18 @@ def own_settings(runs: list[list[str]]) -> list[list[str]]:
     return [[setting for setting in settings if setting not in common] for settings in runs]
 
 
-def paint(release: Path) -> Image.Image:
-    photos = [flatten(read_photo(path)) for path in find_images(EXAMPLES)[:PHOTOS]]
-    stylize = Stylizer(release)
-    painted = [stylize(photo) for photo in photos]
+def choose_photos(config: DictConfig) -> Sequence[Path]:
+    """The first bundled photos; without them, photos that were held out from the training."""
+    if EXAMPLES.is_dir():
+        return find_images(EXAMPLES)[:PHOTOS]
+    data = instantiate(config.data)
+    data.setup()
+    return data.val_paths[:PHOTOS]
+
+
+def paint(style_file: Path, photos: Sequence[Path]) -> Image.Image:
+    stylize = Stylizer(style_file)
+    painted = [stylize(flatten(read_photo(path))) for path in photos]
     return contact_sheet([painted[: PHOTOS // 2], painted[PHOTOS // 2 :]], HEIGHT)
 
 

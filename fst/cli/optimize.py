@@ -1,17 +1,16 @@
 """Repaint one photo by Gatys' method: minutes instead of milliseconds, and no network to train.
 
-python scripts/optimize.py photo=PHOTO.jpg style=starry_night
-python scripts/optimize.py photo=PHOTO.jpg style.name=mine style.image=PAINTING.jpg size=1024
+fst optimize photo=photo.jpg style.name=mine style.image=painting.jpg
+fst optimize photo=photo.jpg style=starry_night size=1024
 
 Ctrl-C and SIGTERM keep the picture as far as it is.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-import hydra
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -19,7 +18,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from fst.cli.composing import config_errors, config_folder, find_painting, run_alone
+from fst.cli.composing import config_errors, find_painting, run_command
 from fst.gatys import (
     OPTIMIZERS,
     STARTS,
@@ -72,7 +71,7 @@ def optimize(cfg: DictConfig) -> Iteration:
         lr=cfg.lr,
         seed=cfg.seed,
     )
-    state = None
+    state: Iteration | None = None
     try:
         with signals(interrupt), autocast(device, cfg.precision), closing(states):
             for state in watched(states, cfg, output):  # noqa: B007 - the last one is wanted
@@ -83,6 +82,7 @@ def optimize(cfg: DictConfig) -> Iteration:
             raise InputError(f"{why}; there is no picture yet to save") from stop
         save(state, output)
         raise InputError(f"{why}; saved as far as it was: {output} ({said(state)})") from stop
+    assert state is not None
     save(state, output)
     minutes = (time.perf_counter() - began) / 60
     print(f"{output}: {said(state)}, {minutes:.1f} minutes")
@@ -165,12 +165,11 @@ def check_settings(cfg: DictConfig) -> None:
         raise InputError(f"lr: expected a number above 0, found {cfg.lr!r}")
 
 
-@hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="optimize")
-def run_hydra(cfg: DictConfig) -> None:
+def run(cfg: DictConfig) -> None:
     with config_errors():
         optimize(cfg)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     with signals(leave):
-        run_alone(run_hydra)
+        run_command("optimize", run, argv)

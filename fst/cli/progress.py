@@ -3,14 +3,21 @@
 import sys
 from collections.abc import Callable
 
+from fst.serving.folders import Job
 from fst.serving.pipeline import Pipeline
 
 TERMINAL_FORMAT = "{n_fmt}/{total_fmt} |{bar:30}| {rate_noinv_fmt}, {remaining} left"
 LOG_FORMAT = "{n_fmt}/{total_fmt}, {rate_noinv_fmt}, {remaining} left\n"
 
 
-def show(pipeline: Pipeline, describe: Callable[[], str]) -> None:
-    """Run a pipeline: written paths to stdout; to stderr who paints and, for several, progress."""
+def show(pipeline: Pipeline, describe: Callable[[], str], line_of: Callable[[Job], str]) -> None:
+    """Run a pipeline: a line for each written photo to stdout; to stderr who paints, and progress.
+
+    Args:
+        pipeline: Not yet entered.
+        describe: Who paints; asked once the first photo is written.
+        line_of: The line of a written photo.
+    """
     from tqdm import tqdm
 
     terminal = sys.stderr.isatty()
@@ -29,7 +36,7 @@ def show(pipeline: Pipeline, describe: Callable[[], str]) -> None:
                 said = True
                 say(describe(), file=sys.stderr)
             if error is None:
-                say(str(job.target), file=sys.stdout)
+                say(line_of(job), file=sys.stdout)
             bar.update()
 
 

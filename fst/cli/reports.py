@@ -1,6 +1,7 @@
 """What a training says of itself: its folder's name, its hparams, its last lines."""
 
 import re
+import shlex
 import sys
 from collections.abc import Iterable
 
@@ -8,6 +9,7 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig
 
 from fst.cli.composing import without_hydra_keys
+from fst.training.data import PhotoDataModule
 from fst.training.release import Release
 
 LONGEST = 80  # characters of a run's settings in its folder's name
@@ -31,10 +33,10 @@ def run_name(overrides: Iterable[str]) -> str:
     return re.sub(r"[^\w.+-]+", "-", "_".join(words), flags=re.ASCII)[:LONGEST].rstrip("-_.")
 
 
-def report(trainer: pl.Trainer, release: Release, cfg: DictConfig) -> None:
+def report(trainer: pl.Trainer, photos: PhotoDataModule, release: Release, cfg: DictConfig) -> None:
     """Final metrics to TensorBoard's hparams and to stdout, with what to do next."""
     seconds = release.seconds()
-    images = trainer.global_step * trainer.datamodule.photos_a_step()
+    images = trainer.global_step * photos.photos_a_step()
     hparams = {
         "style": cfg.style.name,
         "style_size": cfg.style.size,
@@ -52,12 +54,11 @@ def report(trainer: pl.Trainer, release: Release, cfg: DictConfig) -> None:
     metrics = release.metrics
     final = {f"summary/{name}": metrics[name] for name in ("total", "style", "content")}
     final |= {"summary/minutes": seconds / 60, "summary/images_per_s": images / seconds}
+    assert trainer.logger is not None
     trainer.logger.log_hyperparams(hparams, final)
-    skipped = trainer.datamodule.skipped
-    if skipped:
-        print(
-            f"{len(skipped)} unusable photos were left out:", *skipped, sep="\n  ", file=sys.stderr
-        )
+    if photos.skipped:
+        said = f"{len(photos.skipped)} unusable photos were left out:"
+        print(said, *photos.skipped, sep="\n  ", file=sys.stderr)
     print(f"held-out photos: style {metrics['style']:.4g}  content {metrics['content']:.4g}")
     print(
         f"{trainer.global_step} steps in {seconds / 60:.1f} minutes: {images / seconds:.3g} "
@@ -65,5 +66,5 @@ def report(trainer: pl.Trainer, release: Release, cfg: DictConfig) -> None:
     )
     if release.written != release.path:
         print(f"best so far: {release.path} (total {release.best:.4g})")
-    print(f"release: {release.written} (total {metrics['total']:.4g})")
-    print(f"use it: python scripts/stylize.py PHOTO --style {release.written} -o out.jpg")
+    print(f"style file: {release.written} (total {metrics['total']:.4g})")
+    print(f"use it: fst PHOTO --style {shlex.quote(str(release.written))}")

@@ -1,38 +1,47 @@
 """Repaint photos with a trained style.
 
-python scripts/stylize.py photo.jpg --style starry_night -o out.jpg
-python scripts/stylize.py photos/ more/*.png --style outputs/mine/RUN/mine.safetensors -o painted/
-python scripts/stylize.py photos/ --style starry_night:0.6,great_wave:0.4 --strength 0.8 -o painted/
+fst stylize photo.jpg --style starry_night
+fst stylize photo.jpg --style starry_night -o out.jpg
+fst stylize photos/ more/*.png --style outputs/mine/RUN/mine.safetensors -o painted/
+fst stylize photos/ --style starry_night:0.6,great_wave:0.4 --strength 0.8 -o painted/
+
+Without -o a photo becomes <photo>-<style>.<suffix> in the current folder, and a folder becomes the
+folder <folder>-<style>. `fst styles` lists the styles.
 """
 
 import argparse
+import json
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # what needs torch is imported later: --help is quick, and Ctrl-C is heard while it loads
 from fst.system.errors import InputError, one_line_errors
 from fst.system.files import check_folder, remove_leftovers
 from fst.system.process import cores, interrupt, leave, signals
 
+if TYPE_CHECKING:
+    from fst.serving.folders import Job
+    from fst.stylizer import Stylizer
+
 CONTROLS = "strength", "preserve_color", "scale", "max_side"
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(
+        "fst stylize", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add = parser.add_argument
+    add = options.add_argument
     add("inputs", nargs="+", type=Path, help="photos, or folders of photos")
-    add(
-        "--style", required=True, help="a shipped style, the path of a release file, or a:0.6,b:0.4"
-    )
-    add("-o", "--output", required=True, type=Path, help="a file for one photo, else a folder")
-    add("--overwrite", action="store_true", help="repaint what is in the folder already, too")
-    look = parser.add_argument_group("the look")
+    add("--style", required=True, help="a shipped style, a style file's path, or a:0.6,b:0.4")
+    add("-o", "--output", type=Path, help="a file for one photo, else a folder")
+    add("--overwrite", action="store_true", help="repaint what is there already, too")
+    add("--json", action="store_true", help="print a line of JSON for each written photo")
+    look = options.add_argument_group("the look")
     add = look.add_argument
     add("--strength", type=float, default=1.0, help="0 (the photo) to 1 (the style)")
     add("--preserve-color", action="store_true", help="keep the colours of the photo")
@@ -41,7 +50,7 @@ def parse_args() -> argparse.Namespace:
     add("--max-side", type=int, help="px of the longer side that no output exceeds")
     add("--quality", type=int, default=95, help="of JPEG and WebP, 1 to 100 (%(default)s)")
     add("--strip-metadata", action="store_true", help="write no EXIF, XMP or GPS position")
-    machine = parser.add_argument_group("the machine")
+    machine = options.add_argument_group("the machine")
     add = machine.add_argument
     add("--device", default="auto", help="auto (every GPU, else the CPU), cpu, cuda, cuda:1, mps")
     engines = ["auto", "eager", "compile", "onnxruntime", "openvino"]
@@ -49,7 +58,7 @@ def parse_args() -> argparse.Namespace:
     add("--precision", default="auto", choices=["auto", "fp32", "bf16", "fp16"])
     add("--memory", type=int, metavar="MIB", help="for the network; larger photos go in tiles")
     add("--workers", type=int, default=cores(), help="threads that decode and encode (%(default)s)")
-    return parser.parse_args()
+    return options
 
 
 def check_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -68,7 +77,17 @@ def check_options(args: argparse.Namespace) -> dict[str, Any]:
     return controls
 
 
-def load(args: argparse.Namespace, photos: int) -> list:
+def label(style: str) -> str:
+    """A style as part of a file's name: ``mine``, or of a blend ``mine-0.6-great_wave-0.4``."""
+    from fst.stylizer.stylizer import parse_styles
+
+    (first, share), *others = parse_styles(style)
+    if not others:
+        return Path(first).stem
+    return "-".join(f"{Path(name).stem}-{weight:.3g}" for name, weight in [(first, share), *others])
+
+
+def load(args: argparse.Namespace, photos: int) -> "list[Stylizer]":
     """A `Stylizer` for every device, but for no more than there are photos."""
     import torch
 
@@ -82,23 +101,33 @@ def load(args: argparse.Namespace, photos: int) -> list:
     ]
 
 
+def missing(jobs: "list[Job]") -> "list[Job]":
+    """The jobs whose file is not there yet; the others are said."""
+    from fst.serving.folders import without_existing
+
+    left = without_existing(jobs)
+    there = len(jobs) - len(left)
+    if len(jobs) == there == 1:
+        print(f"{jobs[0].target} is there already; --overwrite repaints it", file=sys.stderr)
+    elif there:
+        print(f"{there} already there; --overwrite repaints them", file=sys.stderr)
+    return left
+
+
 def repaint(args: argparse.Namespace) -> int:
     """The whole run; gives the exit code."""
     from fst.cli.progress import report, show
     from fst.images import save_picture
-    from fst.serving.folders import Masks, names_a_file, plan, read_job, without_existing
+    from fst.serving.folders import Masks, names_a_file, plan, read_job
     from fst.serving.pipeline import Pipeline
 
     controls = check_options(args)
-    jobs = plan(args.inputs, args.output)
+    jobs = plan(args.inputs, args.output, label(args.style))
     folders = {job.target.parent for job in jobs}
     check_folder(jobs[0].target.parent)
     remove_leftovers(folders)
     if not args.overwrite and not names_a_file(args.inputs, args.output):
-        planned, jobs = len(jobs), without_existing(jobs)
-        if len(jobs) < planned:
-            there = planned - len(jobs)
-            print(f"{there} already there; --overwrite repaints them", file=sys.stderr)
+        jobs = missing(jobs)
         if not jobs:
             return 0
     masks = Masks(args.mask) if args.mask else None
@@ -110,9 +139,10 @@ def repaint(args: argparse.Namespace) -> int:
         partial(save_picture, quality=args.quality, strip_metadata=args.strip_metadata),
         min(args.workers, len(jobs)),
     )
+    line_of = partial(json_line, args.style, stylizers) if args.json else target_of
     with signals(interrupt):
         try:
-            show(pipeline, partial(describe, stylizers))
+            show(pipeline, partial(describe, stylizers), line_of)
             return report(pipeline)
         except KeyboardInterrupt as stop:
             remove_leftovers(folders)
@@ -124,13 +154,31 @@ def repaint(args: argparse.Namespace) -> int:
             os._exit(128 + stop.args[0])  # a network in the middle of a picture would hold up exit
 
 
-def describe(stylizers: list) -> str:
+def describe(stylizers: "list[Stylizer]") -> str:
     """What repaints the photos: engine, precision and devices."""
     engine, devices = stylizers[0].engine, ", ".join(str(each.device) for each in stylizers)
     return f"{engine.name} {engine.precision} on {devices}"
 
 
-def main() -> None:
+def target_of(job: "Job") -> str:
+    return str(job.target)
+
+
+def json_line(style: str, stylizers: "list[Stylizer]", job: "Job") -> str:
+    """A written photo, for programs."""
+    engine = stylizers[0].engine
+    said = {
+        "source": str(job.source),
+        "target": str(job.target),
+        "style": style,
+        "engine": engine.name,
+        "precision": engine.precision,
+        "devices": [str(each.device) for each in stylizers],
+    }
+    return json.dumps(said, ensure_ascii=False)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
     with signals(leave), one_line_errors():
-        args = parse_args()
+        args = parser().parse_args(argv)
         sys.exit(repaint(args))

@@ -1,19 +1,20 @@
 """Train a network for one painting.
 
-python scripts/train.py style=starry_night experiment=fast data.root=PHOTOS
-python scripts/train.py style.name=mine style.image=my.jpg data.root=PHOTOS
-python scripts/train.py style=starry_night experiment=fast data.root=PHOTOS ckpt_path=last
+fst train style.name=mine style.image=painting.jpg data.root=PHOTOS
+fst train style=starry_night experiment=fast data.root=PHOTOS
+fst train style=starry_night experiment=fast data.root=PHOTOS ckpt_path=last
+fst train --config-dir MY_CONFIGS style=mine data.root=PHOTOS
 """
 
 import hashlib
 import shlex
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-import hydra
 import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -22,11 +23,11 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from fst.cli.composing import (
+    as_dict,
     config_errors,
-    config_folder,
     find_painting,
     quiet_lightning,
-    run_alone,
+    run_command,
     with_target_name,
     without_hydra_keys,
 )
@@ -47,7 +48,7 @@ from fst.training.start import begin_with
 
 
 def train(cfg: DictConfig) -> Path:
-    """Run one composed experiment; gives the release file with its last weights."""
+    """Run one composed experiment; gives the style file with its last weights."""
     check_settings(cfg)
     checkpoint = go_on(cfg) if cfg.ckpt_path is not None else None
     cfg.trainer.precision = resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)
@@ -76,7 +77,7 @@ def train(cfg: DictConfig) -> Path:
     card = RunCard(painting, OmegaConf.to_yaml(cfg), command_line())
     # what a killed run logged after its last checkpoint is dropped
     purge = resume_step(checkpoint) if checkpoint else None
-    settings = OmegaConf.to_container(cfg.trainer)
+    settings = as_dict(cfg.trainer)
     profiling = [Profile(run / "profile")] if settings.pop("profile") else []
     trainer = instantiate(
         settings,
@@ -112,7 +113,7 @@ def train(cfg: DictConfig) -> Path:
             f"{release.path}: expected room for the trained network, found none; {way}"
         )
     if trainer.is_global_zero:
-        report(trainer, release, cfg)
+        report(trainer, photos, release, cfg)
     return release.written
 
 
@@ -124,7 +125,7 @@ class FreshPages(pl.Callback):
 
 
 def start_from(net: nn.Module, init: str | None) -> nn.Module:
-    """The network with the weights of a release, if one is named, else as it is."""
+    """The network with the weights of a style file, if one is named, else as it is."""
     if init is not None:
         found, _ = load_style(find_style(init))
         begin_with(net, found.state_dict())
@@ -150,7 +151,9 @@ def check_settings(cfg: DictConfig) -> None:
 def go_on(cfg: DictConfig) -> Path:
     """The checkpoint to go on from; points ``cfg`` at its run's folder."""
     checkpoint = find_resume(str(cfg.ckpt_path), Path(cfg.paths.outputs) / cfg.style.name)
-    check_same_run(cfg, OmegaConf.load(config_of(checkpoint)))
+    began = OmegaConf.load(config_of(checkpoint))
+    assert isinstance(began, DictConfig)
+    check_same_run(cfg, began)
     cfg.paths.run = str(checkpoint.parents[1])
     return checkpoint
 
@@ -170,8 +173,8 @@ def check_same_run(cfg: DictConfig, began: DictConfig) -> None:
 
 
 def describe(cfg: DictConfig) -> dict[str, Any]:
-    """What the release file will say of this run, without any path of this machine."""
-    config = OmegaConf.to_container(cfg)
+    """What the style file will say of this run, without any path of this machine."""
+    config = as_dict(cfg)
     style, loss, network = config["style"], config["loss"], config["network"]
     picture = Path(style.pop("image")).expanduser()
     del style["weight"]  # stands in the loss
@@ -201,22 +204,32 @@ def describe(cfg: DictConfig) -> dict[str, Any]:
 
 
 def command_line() -> str:
-    """The command of this process, without an earlier ckpt_path."""
-    words = [word for word in sys.argv[1:] if not word.startswith("ckpt_path=")]
-    return shlex.join(["python", "scripts/train.py", *words])
-
-
-@hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="train")
-def run_hydra(cfg: DictConfig) -> Path:
+    """The command of this run, to be pasted; without an earlier ckpt_path."""
     job = HydraConfig.get()
-    several = job.mode == RunMode.MULTIRUN
-    # all of a multirun begin at the same second, says hydra's clock
-    words = [str(cfg.paths.run), *([str(job.job.num)] if several else [])]
-    cfg.paths.run = "_".join(filter(None, [*words, run_name(job.overrides.task)]))
-    if not several:
+    sources = job.runtime.config_sources
+    own = [source.path for source in sources if source.provider == "command-line"]
+    words = [word for path in own for word in ("--config-dir", path)]
+    words += [word for word in job.overrides.task if not word.startswith("ckpt_path=")]
+    return shlex.join(["fst", "train", *words])
+
+
+def name_folder(cfg: DictConfig, number: int | None = None) -> None:
+    """Add a run's settings to its folder's name, and its number in a sweep: all have one time."""
+    words = [str(cfg.paths.run)]
+    words += [] if number is None else [str(number)]
+    words += filter(None, [run_name(HydraConfig.get().overrides.task)])
+    cfg.paths.run = "_".join(words)
+
+
+def run(cfg: DictConfig) -> Path:
+    """`train` in a folder named after its settings; of a sweep, one of its runs."""
+    job = HydraConfig.get()
+    if job.mode != RunMode.MULTIRUN:
         with config_errors():  # here too: hydra would put a line of its own before the error's
+            name_folder(cfg)
             return train(cfg)
     try:
+        name_folder(cfg, job.job.num)
         return train(cfg)
     except InputError as error:
         if not isinstance(error.__cause__, SystemExit | StoppedError):
@@ -227,7 +240,7 @@ def run_hydra(cfg: DictConfig) -> Path:
             ) from error
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     threading.excepthook = report_thread  # TensorBoard writes in one
     quiet_lightning()
-    run_alone(run_hydra)
+    run_command("train", run, argv)

@@ -17,7 +17,7 @@ from fst.engines.base import ENGINES, Engine
 from fst.engines.onnx_engine import OnnxEngine
 from fst.engines.torch_engine import CompileEngine, EagerEngine
 from fst.system.devices import has_bf16_units
-from fst.system.errors import InputError
+from fst.system.errors import InputError, install_hint
 
 
 def make_engine(
@@ -40,7 +40,7 @@ def make_engine(
     if missing:
         raise InputError(
             f"engine {name}: {missing} is not installed; "
-            'try pip install "fst[fast]", or the engine eager'
+            f"try {install_hint('fast')}, or the engine eager"
         )
     if device.type != "cpu" and name in ("onnxruntime", "openvino"):
         raise InputError(f"engine {name}: runs on cpu, found {device}; try eager or compile")

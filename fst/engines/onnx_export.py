@@ -23,8 +23,8 @@ from torch import nn
 from fst.engines import simplify as deploy
 from fst.engines.simplify import norms, simplify
 from fst.networks import transformer as networks
-from fst.styles.release import FORMAT, FORMAT_VERSION
-from fst.system.errors import InputError
+from fst.styles.cards import FORMAT, FORMAT_VERSION
+from fst.system.errors import InputError, install_hint
 from fst.system.files import atomic_path, cache_folder, check_folder
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def export_onnx(net: nn.Module, path: str | Path, card: dict[str, Any]) -> float
     check_folder(path.parent)  # now, not after the ten seconds that exporting takes
     for package in ("onnx", "onnxscript", "onnxruntime"):
         if find_spec(package) is None:
-            raise InputError(f'export: {package} is not installed; try pip install "fst[fast]"')
+            raise InputError(f"export: {package} is not installed; try {install_hint('fast')}")
     model = _to_onnx(simplify(net), card)
     difference = _largest_difference(net, model)
     if not difference <= TOLERANCE:

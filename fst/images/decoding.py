@@ -18,7 +18,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from fst.images.metadata import SRGB, read_metadata, read_orientation
 from fst.images.photo import Photo
-from fst.system.errors import InputError
+from fst.system.errors import InputError, install_hint
 
 MAX_PIXELS = 500_000_000
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
@@ -120,7 +120,7 @@ def register_heic(path: Path) -> None:
     except ImportError as error:
         raise InputError(
             f"{path}: expected pillow-heif for a HEIC picture, found it missing; "
-            'try pip install "fst[heic]"'
+            f"try {install_hint('heic')}"
         ) from error
     register_heif_opener()
 

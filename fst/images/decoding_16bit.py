@@ -12,6 +12,7 @@ from PIL import Image
 from fst.images.decoding import as_stored
 from fst.images.metadata import read_metadata, read_orientation
 from fst.images.photo import Photo
+from fst.system.errors import InputError, install_hint
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # TIFF tags
 _UNSIGNED = 1
@@ -36,8 +37,18 @@ def is_deep(file: Image.Image, stream: BinaryIO) -> bool:
 
 
 def decode_deep(file: Image.Image, path: Path) -> Photo:
-    """The photo in a file that `is_deep`, uint16; ``file`` gives what is beside the pixels."""
-    import pyvips
+    """The photo in a file that `is_deep`, uint16; ``file`` gives what is beside the pixels.
+
+    Raises:
+        InputError: pyvips is not installed.
+    """
+    try:
+        import pyvips
+    except (ImportError, OSError) as error:  # OSError: without libvips
+        raise InputError(
+            f"{path}: expected pyvips for a picture of 16 bits, found it missing; "
+            f"try {install_hint('deep')}"
+        ) from error
 
     def load(to_srgb: bool) -> np.ndarray:
         # the same path may hold another file than when libvips last looked: revalidate

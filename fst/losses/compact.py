@@ -27,7 +27,8 @@ from torch.nn import functional as F
 from fst.losses.distances import gram_matrix
 from fst.losses.fused import LossNetwork, SpaceToDepth, bf16_kernels_available
 from fst.styles import save_style
-from fst.styles.release import check_network, read_release, shipped_folder
+from fst.styles.cards import shipped_folder
+from fst.styles.release import check_network, read_release
 from fst.system.errors import InputError, check_whole
 
 NAME = "compact_vgg19"

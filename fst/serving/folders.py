@@ -36,8 +36,14 @@ class Job:
     name: Path
 
 
-def plan(inputs: Sequence[Path], output: Path) -> list[Job]:
+def plan(inputs: Sequence[Path], output: Path | None, label: str = "") -> list[Job]:
     """What becomes what; folders keep their tree below the output folder.
+
+    Args:
+        inputs: Photos, and folders of photos.
+        output: A file for the only photo, else a folder. None: the current folder, in which a photo
+            becomes ``<photo>-<label>.<suffix>``, and a folder the folder ``<folder>-<label>``.
+        label: See ``output``.
 
     Raises:
         InputError: An input is missing, a folder has no photos, or two photos or a photo and its
@@ -46,11 +52,11 @@ def plan(inputs: Sequence[Path], output: Path) -> list[Job]:
     for path in inputs:
         if not path.exists():
             raise InputError(f"{path}: expected a picture, found no such file")
-    if names_a_file(inputs, output):
+    if output is not None and names_a_file(inputs, output):
         check_output(output)
         jobs = [Job(inputs[0], output, Path(inputs[0].name))]
     else:
-        jobs = [job for path in inputs for job in _expand(path, output)]
+        jobs = [job for path in inputs for job in _expand(path, output, label)]
     sources = {job.source.resolve() for job in jobs}
     taken: dict[Path, Path] = {}
     for job in jobs:
@@ -65,18 +71,21 @@ def plan(inputs: Sequence[Path], output: Path) -> list[Job]:
     return jobs
 
 
-def names_a_file(inputs: Sequence[Path], output: Path) -> bool:
+def names_a_file(inputs: Sequence[Path], output: Path | None) -> bool:
     """Whether ``output`` is the file of the only photo, and not a folder."""
     one = len(inputs) == 1 and not inputs[0].is_dir()
-    return one and bool(output.suffix) and not output.is_dir()
+    return one and output is not None and bool(output.suffix) and not output.is_dir()
 
 
-def _expand(path: Path, output: Path) -> list[Job]:
+def _expand(path: Path, output: Path | None, label: str) -> list[Job]:
     """The photos of one input; none from inside the output folder."""
     if not path.is_dir():
         # what can be read but not written becomes PNG
-        known = path.suffix.lower() in SUFFIXES
-        return [Job(path, output / (path.name if known else path.stem + ".png"), Path(path.name))]
+        suffix = path.suffix if path.suffix.lower() in SUFFIXES else ".png"
+        name = f"{path.stem}-{label}{suffix}" if output is None else path.stem + suffix
+        return [Job(path, (output or Path()) / name, Path(path.name))]
+    if output is None:
+        output = Path(f"{path.resolve().name}-{label}")
     photos, painted = find_images(path), output.resolve()
     if path.resolve() in painted.parents:  # an earlier run's paintings are no photos
         photos = [photo for photo in photos if painted not in photo.resolve().parents]

@@ -1,4 +1,4 @@
-"""Weights as small integers with a scale for each output channel, as release files hold them."""
+"""Weights as small integers with a scale for each output channel, as style files hold them."""
 
 from collections.abc import Mapping
 

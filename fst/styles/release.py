@@ -1,11 +1,10 @@
-"""The release file: one trained style, self-describing, opened without executing anything.
+"""The style file: one trained style, self-describing, opened without executing anything.
 
-A release is a safetensors file: float16 weights (or integers, see `fst.styles.quantized`), and
-metadata with three strings: ``format`` (``fst``), ``format_version`` and ``card``, the JSON of a
-dictionary. The card's ``network`` entry, ``{"name": ..., "arguments": {...}}``, rebuilds the
-network; the rest says where the file is from: ``style`` (name, painter, hash of the picture),
-``loss``, ``data``, ``training`` (recipe, steps), ``metrics`` on the held-out photos, ``versions``,
-``date`` and ``licence``.
+It is a safetensors file: float16 weights (or integers, see `fst.styles.quantized`), and a card in
+its metadata (`fst.styles.cards`). The card's ``network`` entry, ``{"name": ..., "arguments":
+{...}}``, rebuilds the network; the rest says where the file is from: ``style`` (name, painter, hash
+of the picture), ``loss``, ``data``, ``training`` (recipe, steps), ``metrics`` on the held-out
+photos, ``versions``, ``date`` and ``licence``.
 
 Files for resuming a training are Lightning's ``.ckpt``, a different thing.
 """
@@ -17,52 +16,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fst.networks import build_network
+from fst.styles.cards import FORMAT, FORMAT_VERSION, open_style
 from fst.styles.quantized import SCALE, dequantize, quantize
 from fst.system.errors import InputError
 from fst.system.files import atomic_path
-
-FORMAT, FORMAT_VERSION = "fst", 1
-SUFFIX = ".safetensors"
-
-
-def shipped_folder() -> Path:
-    """``checkpoints/`` of the repository, or its copy inside an installed package."""
-    package = Path(__file__).parents[1]
-    inside = package / "checkpoints"
-    return inside if inside.is_dir() else package.parent / "checkpoints"
-
-
-def shipped_styles() -> list[str]:
-    """Names of the styles that come with the package, sorted."""
-    return sorted(path.stem for path in shipped_folder().glob(f"*{SUFFIX}"))
-
-
-def find_style(style: str | Path) -> Path:
-    """The release file of a shipped style's name, or the path itself if it is one.
-
-    Raises:
-        InputError: Neither a shipped style nor a file.
-    """
-    if Path(style).is_file():
-        return Path(style)
-    shipped = shipped_folder() / f"{style}{SUFFIX}"
-    if str(style) in shipped_styles():
-        return shipped
-    raise InputError(
-        f"style: expected one of {', '.join(shipped_styles())}, or the path of a {SUFFIX} file; "
-        f"found {str(style)!r}"
-    )
 
 
 def save_style(
     path: str | Path, net: nn.Module, card: dict[str, Any], integers: Collection[str] = ()
 ) -> None:
-    """Write a release file, whole or not at all.
+    """Write a style file, whole or not at all.
 
     Args:
         path: Ends in ``.safetensors``.
@@ -86,10 +54,10 @@ def save_style(
 
 
 def replace_card(path: Path, card: dict[str, Any]) -> None:
-    """Write another card into a release file; its weights stay as they are stored.
+    """Write another card into a style file; its weights stay as they are stored.
 
     Raises:
-        InputError: No such file, not a release, or it cannot be written.
+        InputError: No such file, no style file, or it cannot be written.
     """
     _, weights = _read(path)
     _write(path, weights, card)
@@ -109,10 +77,10 @@ def _write(path: str | Path, weights: dict[str, Tensor], card: dict[str, Any]) -
 
 
 def load_style(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
-    """Rebuild the network of a release file, float32, in evaluation mode; and its card.
+    """Rebuild the network of a style file, float32, in evaluation mode; and its card.
 
     Raises:
-        InputError: No such file, not a release, of a newer format, of other shapes than its card
+        InputError: No such file, no style file, of a newer format, of other shapes than its card
             says, or with weights that are not finite.
     """
     path = Path(path)
@@ -126,7 +94,7 @@ def read_release(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The card of a file that `save_style` wrote, and its weights, float16 or float32.
 
     Raises:
-        InputError: No such file, not a release, or of a newer format.
+        InputError: No such file, no style file, or of a newer format.
     """
     card, weights = _read(path)
     try:
@@ -137,57 +105,8 @@ def read_release(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The card, and tensors as they are stored."""
-    _check_magic(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{path}: expected a style checkpoint, found a damaged file ({error})"
-        ) from error
-    return _read_card(metadata, path), weights
-
-
-def _check_magic(path: Path) -> None:
-    if not path.is_file():
-        raise InputError(f"{path}: expected a style checkpoint, found no such file")
-    try:
-        with open(path, "rb") as file:
-            start = file.read(9)
-    except OSError as error:
-        raise InputError(
-            f"{path}: expected a readable style checkpoint, found it closed ({error.strerror})"
-        ) from error
-    if start[8:9] == b"{":  # safetensors: after the header's length, whose bytes can be any
-        return
-    if start[:1] == b"\x80" or start[:2] == b"PK":
-        raise InputError(
-            f"{path}: expected a {SUFFIX} release, found a pickle, which can run any code when "
-            "it is opened and is refused; try the release file that training writes beside it"
-        )
-    raise InputError(f"{path}: expected a style checkpoint ({SUFFIX}), found another kind of file")
-
-
-def _read_card(metadata: dict[str, str], path: Path) -> dict[str, Any]:
-    if metadata.get("format") != FORMAT:
-        raise InputError(
-            f"{path}: expected a style checkpoint written by fst, found a {SUFFIX} file of another "
-            f"program (format {metadata.get('format')!r})"
-        )
-    if metadata.get("format_version") != str(FORMAT_VERSION):
-        raise InputError(
-            f"{path}: expected format version {FORMAT_VERSION}, found "
-            f"{metadata.get('format_version')!r}; try a newer fst"
-        )
-    try:
-        card = json.loads(metadata["card"])
-        card["network"]["name"], card["network"]["arguments"].items()
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"{path}: expected a card that names the network, found none ({error!r})"
-        ) from error
-    return card
+    with open_style(path, "pt") as (file, card):
+        return card, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 def check_network(

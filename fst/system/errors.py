@@ -19,6 +19,11 @@ def check_whole(name: str, value: object, least: int) -> None:
         raise InputError(f"{name}: expected a whole number from {least} up, found {value!r}")
 
 
+def install_hint(extra: str) -> str:
+    """The command that installs what an extra of fst adds, to end a message with."""
+    return f'pip install "fst-style[{extra}]"'
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """End the process with ``error: <message>`` and status 1 when an `InputError` reaches here.

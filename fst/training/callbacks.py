@@ -1,4 +1,4 @@
-"""What a run shows and leaves behind: samples, throughput, profile, card, release file."""
+"""What a run shows and leaves behind: samples, throughput, profile, card, style file."""
 
 import time
 from collections.abc import Mapping

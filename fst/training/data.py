@@ -182,7 +182,7 @@ class PhotoDataModule(pl.LightningDataModule):
         held_out: Photos kept for validation; fixed whatever the seed.
         annotations: COCO JSON file whose photos to use; its file names are relative to ``root``.
         exclude: Text file of photos to leave out, one name relative to ``root`` by line, as
-            ``scripts/check_data.py --list`` writes it.
+            ``fst check-photos --list`` writes it.
         workers: Processes that decode photos; 0 decodes in the training process.
         seed: Fixes files, crops and flips.
     """
@@ -279,7 +279,7 @@ class PhotoDataModule(pl.LightningDataModule):
         return batch.float().div_(255)
 
     def summary(self) -> dict[str, object]:
-        """What a release file says of the photos."""
+        """What a style file says of the photos."""
         return {
             "photos": len(self.train_paths),
             "held_out": len(self.val_paths),

@@ -38,7 +38,7 @@ def leave_out(paths: PhotoIndex, names: Path) -> PhotoIndex:
     except (OSError, ValueError) as error:
         raise InputError(
             f"data.exclude: expected a text file of names by line, found none at {names} "
-            f"({error}); scripts/check_data.py --list makes one"
+            f"({error}); fst check-photos --list makes one"
         ) from error
     left = paths.without_names(line for line in lines if line)
     if len(left) < 2:

@@ -17,7 +17,7 @@ from fst.training.lit_module import StyleModule
 
 
 class Release(Callback):
-    """Writes the release file whenever the held-out photos say it is the best so far.
+    """Writes the style file whenever the held-out photos say it is the best so far.
 
     The best is ``path``; when training ends on weights that are not the best, these go beside it
     as ``<style>-last.safetensors``.
@@ -66,7 +66,7 @@ class Release(Callback):
 
     def _write(self, trainer: pl.Trainer, pl_module: StyleModule, path: Path) -> None:
         self.missing = True
-        with reported("release file"):
+        with reported("style file"):
             self._save(trainer, pl_module, path)
             self.written, self.missing = path, False
             self.best = min(self.best, self.metrics["total"])
@@ -86,6 +86,6 @@ class Release(Callback):
                 "pytorch_lightning": pl.__version__,
                 "python": platform.python_version(),
             },
-            "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         }
         save_style(path, pl_module.net, card)

@@ -23,7 +23,7 @@ from hydra import compose, initialize_config_dir
 from fst.cli.composing import config_errors, find_painting, quoted
 from fst.losses.compact import NAME
 from fst.styles import find_style, load_style
-from fst.styles.release import shipped_folder
+from fst.styles.cards import shipped_folder
 from fst.system.devices import resolve_compile
 from fst.system.errors import InputError, check_whole, one_line_errors
 from fst.system.files import atomic_path, check_folder, make_folder

@@ -37,7 +37,7 @@ def targets(node):
             yield from targets(child)
 
 
-OURS = {"pytorch_lightning.Trainer": {"profile"}}  # keys that scripts/train.py takes out
+OURS = {"pytorch_lightning.Trainer": {"profile"}}  # keys that fst train takes out
 GROUPS = [
     f"{path.parent.relative_to(CONFIGS).as_posix()}={path.stem}"
     for path in sorted(CONFIGS.rglob("*.yaml"))
@@ -67,7 +67,7 @@ def test_every_choice_composes_and_its_keys_are_arguments_of_its_targets(choice)
 @pytest.mark.parametrize("name", choices("experiment"))
 def test_every_preset_says_its_command_and_builds_its_network(name):
     text = (CONFIGS / "experiment" / f"{name}.yaml").read_text()
-    assert f"python scripts/train.py style=starry_night experiment={name} data.root=" in text
+    assert f"fst train style=starry_night experiment={name} data.root=" in text
     cfg = own(f"experiment={name}")
     net = hydra.utils.instantiate(cfg.network)
     assert sum(p.numel() for p in net.parameters()) > 0
@@ -128,7 +128,7 @@ def test_presets_say_how_long_they_take_and_what_to_expect():
 @pytest.mark.parametrize(
     ("name", "given"),
     [
-        ("evaluate", ["checkpoint=a", "photos=b"]),
+        ("evaluate", ["styles=a", "photos=b"]),
         ("optimize", ["style=udnie", "photo=b.jpg"]),
         ("distill", ["data.root=b"]),
         ("agreement", ["photos=b", "weights=c"]),
@@ -147,7 +147,7 @@ def test_the_other_scripts_compose_and_name_real_objects(name, given):
 
 def test_the_gatys5_measure_is_that_of_its_name():
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        gatys5 = compose("evaluate", overrides=["checkpoint=a", "photos=b"]).gatys5
+        gatys5 = compose("evaluate", overrides=["styles=a", "photos=b"]).gatys5
     assert dict(gatys5.style) == {f"relu{block}_1": 0.2 for block in range(1, 6)}
     assert dict(gatys5.content) == {"relu4_2": 1}
     assert gatys5.extractor.arch == "vgg19"

@@ -1,4 +1,4 @@
-"""scripts/evaluate.py as a user runs it, on a small random loss network."""
+"""``fst evaluate`` as a user runs it, on a small random loss network."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ LAYERS = "relu1_1", "relu2_1"
 
 @pytest.fixture
 def style(tmp_path):
-    """A release file, and the folder with its painting."""
+    """A style file, and the folder with its painting."""
     make_painting(tmp_path / "mine.jpg")
     card = {
         "network": {"name": "transformer", "arguments": {"width": 4}},
@@ -62,7 +62,7 @@ RANDOM = f"hydra.searchpath=[file://{ROOT}/tests/configs]"
 
 def arguments(style, photos, *more):
     return [
-        f"checkpoint={style}", f"photos={photos}", f"paths.paintings={style.parent}", RANDOM,
+        f"style={style}", f"photos={photos}", f"paths.paintings={style.parent}", RANDOM,
         "loss/extractor@gatys5.extractor=random", "loss/extractor@extractors.vgg19=random",
         f"output={style.parent}/out", f"traces={style.parent}/traces", "size=128", "held_out=2",
         "gatys5_size=160", "precision=32-true", *more,
@@ -152,7 +152,7 @@ def test_large_photos_are_files_and_folders(style, photos, tmp_path):
     assert figures["gatys5"]["style"] == pytest.approx(mean, rel=1e-3)
 
 
-def test_without_being_asked_the_release_file_is_left_alone(style, photos):
+def test_without_being_asked_the_style_file_is_left_alone(style, photos):
     before = style.read_bytes()
     evaluated(style, photos, "protocols=[]")
     assert style.read_bytes() == before
@@ -161,13 +161,14 @@ def test_without_being_asked_the_release_file_is_left_alone(style, photos):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("checkpoint=monalisa", "style: expected one of"),
+        ("style=monalisa", "style: expected one of"),
         ("photos={tmp}/nosuch", "nosuch: expected a folder of pictures"),
         ("large_photos={tmp}/nosuch.jpg", "nosuch.jpg: expected a picture or a folder"),
         ("large_photos={tmp}/out_of", "out_of: expected a picture or a folder"),
-        ("checkpoint=[]", "checkpoint: expected a style, a release file or a list"),
-        ("checkpoint=null", "style: expected one of"),
-        ("checkpoint=[{tmp}/mine.safetensors,{tmp}/mine.safetensors]", "found mine twice"),
+        ("style=[]", "style: expected a style, a style file or a list of them, found nothing"),
+        ("style=null", "style: expected one of"),
+        ("style=[{tmp}/mine.safetensors,{tmp}/mine.safetensors]", "found mine twice"),
+        ("checkpoint=udnie", "checkpoint: expected its new name, style; try style=udnie"),
         ("photos=5", "5: expected a folder of pictures"),
         ("protocols=johnson", "protocols: expected a list of some of johnson, strict"),
         ("protocols=null", "protocols: expected a list of some of johnson, strict"),

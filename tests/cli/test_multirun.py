@@ -1,4 +1,4 @@
-"""``scripts/train.py --multirun``: one run a setting, and one contact sheet of them all."""
+"""``fst train --multirun``: one run a setting, and one contact sheet of them all."""
 
 from PIL import Image, ImageColor
 
@@ -26,7 +26,7 @@ def test_a_grid_of_weights_and_sizes_makes_one_sheet(photo_folder, painting, tmp
     with Image.open(multirun / "sheet.jpg") as sheet:
         assert 0.8 < sheet.width / sheet.height < 2  # two blocks across, two down
     head, _, *rows = result.stdout[result.stdout.index("| settings") :].splitlines()
-    assert cells(head) == ["settings", "total", "style", "content", "minutes", "release"]
+    assert cells(head) == ["settings", "total", "style", "content", "minutes", "style file"]
     assert [cells(row)[0] for row in rows] == [
         f"style.weight={weight}  style.size={size}" for weight in (5, 20) for size in (64, 96)
     ]

@@ -1,4 +1,4 @@
-"""scripts/optimize.py as a user runs it: results, interruptions, and one line for bad input."""
+"""``fst optimize`` as a user runs it: results, interruptions, and one line for bad input."""
 
 import os
 import re
@@ -149,4 +149,4 @@ def test_bad_settings(override, said, photo, painting, tmp_path):
 def test_the_photo_is_required(painting, tmp_path):
     make_picture(80, 70).save(tmp_path / "a.png")
     args = arguments(tmp_path / "a.png", painting, tmp_path / "out.png")[1:]
-    assert "Missing mandatory value: photo" in error_line(run_inline("optimize", *args))
+    assert "photo: expected a value, found none" in error_line(run_inline("optimize", *args))

@@ -1,4 +1,4 @@
-"""Long runs of scripts/stylize.py, with a painter that waits: going on, Ctrl-C, kills, options."""
+"""Long runs of ``fst stylize``, with a painter that waits: going on, Ctrl-C, kills, options."""
 
 import errno
 import os

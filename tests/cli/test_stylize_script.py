@@ -1,4 +1,4 @@
-"""scripts/stylize.py as a user runs it: results, exit codes, one clear line for every bad input."""
+"""``fst stylize`` as a user runs it: results, exit codes, one clear line for every bad input."""
 
 import shutil
 from pathlib import Path
@@ -135,7 +135,7 @@ def bad_style(kind: str, checkpoint: Path, folder: Path) -> Path | str:
             "expected decoder.3.bias of shape (3,) for the network its card names, found (4,)",
         ),
         ("nan", "expected finite weights, found NaN or infinity in decoder.3.bias"),
-        ("foreign", "expected a style checkpoint written by fst"),
+        ("foreign", "expected a style file written by fst"),
     ],
 )
 def test_bad_styles(kind, said, photo, checkpoint, tmp_path):

@@ -134,7 +134,7 @@ def test_a_missing_package_is_said_with_the_extra_that_brings_it(package, monkey
     monkeypatch.setattr(export, "find_spec", lambda name: None if name == package else name)
     result = run_inline("export", "--style", "starry_night", "-o", tmp_path / "net.onnx")
     assert error_line(result) == (
-        f'error: export: {package} is not installed; try pip install "fst[fast]"'
+        f'error: export: {package} is not installed; try pip install "fst-style[fast]"'
     )
 
 

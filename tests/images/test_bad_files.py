@@ -60,7 +60,7 @@ def huge_gif(path: Path, frame: int) -> Path:
 def test_a_cut_file_is_refused_or_whole(suffix, share, tmp_path):
     """Five cuts of every format: never half a picture."""
     if suffix in (".heic", ".heif"):
-        pytest.importorskip("pillow_heif", reason='needs pip install "fst[heic]"')
+        pytest.importorskip("pillow_heif", reason='needs pip install "fst-style[heic]"')
     path = tmp_path / f"x{suffix}"
     save_picture(Photo(BIG.pixels[:40, :30]), path)
     whole, content = read_photo(path).pixels, path.read_bytes()
@@ -199,7 +199,7 @@ def test_sides_too_long_for_a_format_are_named(suffix, limit, tmp_path):
 @pytest.mark.parametrize("photo", [BIG, DEEP], ids=["8", "16"])
 def test_a_full_disk_leaves_nothing(suffix, photo, small_disk):
     if suffix in (".heic", ".heif"):
-        pytest.importorskip("pillow_heif", reason='needs pip install "fst[heic]"')
+        pytest.importorskip("pillow_heif", reason='needs pip install "fst-style[heic]"')
     (small_disk / "ballast").write_bytes(bytes(60_000))
     target = small_disk / f"x{suffix}"
     target.write_bytes(b"as it was")
@@ -273,9 +273,19 @@ def test_unwritable_places_are_named(tmp_path):
 
 def test_heic_without_its_package_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    match = r'x.heic: expected pillow-heif .*; try pip install "fst\[heic\]"'
+    match = r'x.heic: expected pillow-heif .*; try pip install "fst-style\[heic\]"'
     with pytest.raises(InputError, match=match):
         save_picture(BIG, tmp_path / "x.heic")
     (tmp_path / "x.heic").write_bytes(bytes(4) + b"ftypheic" + bytes(100))
     with pytest.raises(InputError, match=match):
         read_picture(tmp_path / "x.heic")
+
+
+def test_16_bits_without_their_package_say_what_to_install(tmp_path, monkeypatch):
+    deep = Photo(np.full((20, 30, 3), 40_000, np.uint16))
+    save_picture(deep, tmp_path / "x.png")  # writing needs none
+    monkeypatch.setitem(sys.modules, "pyvips", None)
+    with pytest.raises(
+        InputError, match=r'x.png: expected pyvips .*; try pip install "fst-style\[deep\]"'
+    ):
+        read_photo(tmp_path / "x.png")

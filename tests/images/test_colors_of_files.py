@@ -142,7 +142,7 @@ def test_a_profile_that_is_broken_or_of_another_kind_is_ignored(broken, tmp_path
 @pytest.mark.parametrize("suffix", CARRY_PROFILE)
 def test_the_output_has_an_srgb_profile_if_the_source_had_one(suffix, tmp_path):
     if suffix == ".heic":
-        pytest.importorskip("pillow_heif", reason='needs pip install "fst[heic]"')
+        pytest.importorskip("pillow_heif", reason='needs pip install "fst-style[heic]"')
     for profile in (display_p3(), None):
         make_picture(32, 24).save(tmp_path / "x.png", icc_profile=profile)
         for strip in (False, True):

@@ -215,7 +215,7 @@ def test_the_matrix_is_large():
 @pytest.mark.parametrize("suffix", [".heic", ".heif", pytest.param(".avif", marks=needs_avif)])
 def test_heic_and_avif_are_read_and_written(suffix, tmp_path):
     if suffix != ".avif":
-        pytest.importorskip("pillow_heif", reason='needs pip install "fst[heic]"')
+        pytest.importorskip("pillow_heif", reason='needs pip install "fst-style[heic]"')
     alpha = np.asarray(RAMP)
     path = tmp_path / f"x{suffix}"
     save_picture(Photo(np.asarray(PICTURE), alpha), path)

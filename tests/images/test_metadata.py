@@ -56,7 +56,7 @@ def source(tmp_path):
 
 def carries(suffix: str) -> None:
     if suffix == ".heic":
-        pytest.importorskip("pillow_heif", reason='needs pip install "fst[heic]"')
+        pytest.importorskip("pillow_heif", reason='needs pip install "fst-style[heic]"')
 
 
 def check_exif(path, size) -> None:

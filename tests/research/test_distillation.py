@@ -271,4 +271,4 @@ def test_agreement_wants_photos(tmp_path):
     (tmp_path / "empty").mkdir()
     weights = ROOT / "README.md"
     result = run_inline("agreement", f"photos={tmp_path / 'empty'}", f"weights={weights}")
-    assert "README.md: expected a style checkpoint" in error_line(result)
+    assert "README.md: expected a style file" in error_line(result)

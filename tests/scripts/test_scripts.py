@@ -22,8 +22,7 @@ def test_help(name):
     result = run_script(name, "--help")
     assert result.returncode == 0, result.stderr
     assert len(result.stdout) > 200
-    composed = "train|evaluate|optimize|distill|agreement"
-    assert re.match(rf"usage: |({composed}) is powered by Hydra", result.stdout)
+    assert re.match(r"usage: |fst (train|evaluate|optimize) ", result.stdout)
 
 
 def test_quickstart_trains_a_style_and_repaints_every_photo_in_every_style(tmp_path):
@@ -76,7 +75,7 @@ def test_a_picture_is_painted_by_rule(tmp_path):
         ("network.width=0", "network width: expected a whole number from 1 up, found 0"),
         ("style.image={tmp}/nosuch.jpg", "style.image: expected a picture, found no file at"),
         ("style.image={tmp}/dot.png", "expected a painting of at least 64 px on its shorter side"),
-        ("style.image=???", "Missing mandatory value: style.image"),
+        ("style.image=???", "style.image: expected a value, found none; try style.image=..."),
         ("paths.outputs={tmp}/dot.png", "expected a folder to write into"),
         ("ckpt_path=last", "ckpt_path=last: expected a run with a checkpoint in"),
         ("init=monalisa", "style: expected one of burning_parliament"),

@@ -20,7 +20,7 @@ NETWORK = {"name": "transformer", "arguments": {"width": 4}}
 
 
 def rewrite(source, target, weights=None, **metadata):
-    """A copy of a release file with other weights or metadata."""
+    """A copy of a style file with other weights or metadata."""
     with safe_open(source, framework="pt") as file:
         said = file.metadata()
     save_file(load_file(source) if weights is None else weights, target, said | metadata)
@@ -119,24 +119,20 @@ def test_a_header_of_any_length_is_no_pickle(tmp_path):
 
 
 def test_what_is_no_release_is_named(tmp_path, checkpoint):
-    with pytest.raises(
-        InputError, match="no.safetensors: expected a style checkpoint, found no su"
-    ):
+    with pytest.raises(InputError, match="no.safetensors: expected a style file, found no su"):
         load_style(tmp_path / "no.safetensors")
     path = tmp_path / "x.safetensors"
     for content in (b"", b"hello", b"some longer text that is no header"):
         path.write_bytes(content)
-        with pytest.raises(InputError, match="expected a style checkpoint .* another kind of file"):
+        with pytest.raises(InputError, match="expected a style file .* another kind of file"):
             load_style(path)
     for share in (0.02, 0.5, 0.99):
         whole = checkpoint.read_bytes()
         path.write_bytes(whole[: int(share * len(whole))])
-        with pytest.raises(InputError, match="expected a style checkpoint, found a damaged file"):
+        with pytest.raises(InputError, match="expected a style file, found it damaged"):
             load_style(path)
     save_file({"a": torch.zeros(1)}, path)
-    with pytest.raises(
-        InputError, match="expected a style checkpoint written by fst, found .* None"
-    ):
+    with pytest.raises(InputError, match="expected a style file written by fst, found .* None"):
         load_style(path)
 
 

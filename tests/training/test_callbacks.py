@@ -37,7 +37,7 @@ def fit(tmp_path, photo_folder, callbacks, **options):
 def events(tmp_path, photo_folder):
     callbacks = [
         SampleGrid(every_n_steps=2, photos=2, folder=tmp_path / "samples"),
-        RunCard(torch.rand(3, 20, 30), "seed: 0\n", "python scripts/train.py"),
+        RunCard(torch.rand(3, 20, 30), "seed: 0\n", "fst train"),
         Throughput(),
         ProgressBar(),
     ]
@@ -53,7 +53,7 @@ def test_tensorboard_gets_pictures_curves_and_the_config(events, tmp_path):
     assert (events.Images("painting")[0].height, events.Images("painting")[0].width) == (20, 30)
     text = events.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
     assert "seed: 0" in text
-    assert "python scripts/train.py" in text
+    assert "fst train" in text
     assert [rate.step for rate in events.Scalars("speed/images_per_s")] == [0, 1, 2, 3]
     assert all(rate.value > 0 for rate in events.Scalars("speed/images_per_s"))
     assert "epoch" not in events.Tags()["scalars"]

@@ -1,5 +1,6 @@
-"""scripts/check_data.py finds every file that training cannot use; training leaves them out."""
+"""``fst check-photos`` finds every file that training cannot use; training leaves them out."""
 
+import json
 import shutil
 
 import pytest
@@ -28,7 +29,7 @@ BAD = ["cut.jpg", "empty.webp", "in/same.jpg", "in/small.png", "text.png"]
 
 
 def test_it_finds_what_cannot_be_used(data):
-    result = run_inline("check_data", data)
+    result = run_inline("check-photos", data)
     assert result.returncode == 1
     lines = dict(line.split(": ", 1) for line in result.stdout.splitlines())
     assert lines[str(data)] == "12 photos, 7 of use"
@@ -40,7 +41,7 @@ def test_it_finds_what_cannot_be_used(data):
 
 def test_the_list_is_what_training_leaves_out(data, tmp_path):
     names = tmp_path / "exclude.txt"
-    result = run_inline("check_data", data, "--list", names)
+    result = run_inline("check-photos", data, "--list", names)
     assert result.returncode == 0
     assert f"data.exclude={names}" in result.stdout
     assert names.read_text().splitlines() == BAD
@@ -51,13 +52,22 @@ def test_the_list_is_what_training_leaves_out(data, tmp_path):
     assert not module.skipped
 
 
+def test_json_has_every_name(data):
+    result = run_inline("check-photos", data, "--json")
+    assert result.returncode == 1
+    assert json.loads(result.stdout) == {
+        "folder": str(data), "photos": 12, "colourless": 1, "duplicate": ["in/same.jpg"],
+        "too_small": ["in/small.png"], "unreadable": ["cut.jpg", "empty.webp", "text.png"],
+    }  # fmt: skip
+
+
 def test_a_good_folder_exits_with_0(photo_folder):
-    assert run_inline("check_data", photo_folder).returncode == 0
+    assert run_inline("check-photos", photo_folder).returncode == 0
 
 
 def test_wrong_settings_are_one_clear_line(data, tmp_path):
-    assert "no such folder" in error_line(run_inline("check_data", tmp_path / "nosuch"))
-    assert "--workers: expected a w" in error_line(run_inline("check_data", data, "--workers", 0))
+    assert "no such folder" in error_line(run_inline("check-photos", tmp_path / "nosuch"))
+    assert "--workers: expected a w" in error_line(run_inline("check-photos", data, "--workers", 0))
     with pytest.raises(InputError, match=r"data.exclude: expected a text file .* found none"):
         PhotoDataModule(data, 64, 1, exclude=tmp_path / "nosuch.txt").setup()
     everything = tmp_path / "all.txt"
