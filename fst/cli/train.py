@@ -9,6 +9,7 @@ import hashlib
 import shlex
 import sys
 import threading
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -161,12 +162,22 @@ def check_same_run(cfg: DictConfig, began: DictConfig) -> None:
     keys += ["shift_weight", "data.crop_size", "trainer.accumulate_grad_batches"]
     keys += [f"loss.{key}" for key in cfg.loss if key != "extractor"]
     for key in keys:
-        then, now = OmegaConf.select(began, key), OmegaConf.select(cfg, key)
+        then, now = (_comparable(key, OmegaConf.select(config, key)) for config in (began, cfg))
         if then != now:
             raise InputError(
                 f"resume: expected {key}={then}, as the run began with, found {now}; "
                 "repeat the settings of its command"
             )
+
+
+def _comparable(key: str, setting: Any) -> Any:
+    """A setting with only the last word of each ``_target_``: classes keep their names when their
+    modules move."""
+    if key.endswith("_target_") and isinstance(setting, str):
+        return setting.rsplit(".", 1)[-1]
+    if isinstance(setting, Mapping):
+        return {name: _comparable(name, setting[name]) for name in setting}
+    return setting
 
 
 def describe(cfg: DictConfig) -> dict[str, Any]:
