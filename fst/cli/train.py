@@ -45,6 +45,7 @@ from fst.training.lit_module import StyleModule
 from fst.training.release import Release
 from fst.training.runs import config_of, find_resume, resume_step
 from fst.training.start import begin_with
+from fst.training.views import views_for
 
 
 def train(cfg: DictConfig) -> Path:
@@ -61,8 +62,9 @@ def train(cfg: DictConfig) -> Path:
     painting = load_painting(find_painting(cfg.style), cfg.style.size)
     photos = instantiate(cfg.data)
     photos.setup()  # before the loss network, so that a wrong folder is said at once
-    loss = instantiate(cfg.loss)
+    loss = instantiate(cfg.loss, compiled=cfg.compile)
     loss.set_style(painting[None])
+    views = views_for(loss, painting[None])
     net = start_from(instantiate(cfg.network), cfg.init)
     module = StyleModule(
         net,
@@ -71,6 +73,7 @@ def train(cfg: DictConfig) -> Path:
         instantiate(cfg.scheduler),
         cfg.shift_weight,
         cfg.compile,
+        views,
     )
 
     release = Release(run / f"{cfg.style.name}.safetensors", describe(cfg))
