@@ -40,7 +40,7 @@ class AdversarialStylizers:
         self, mixer: Mixer, student: Callable[..., Mapping[str, Tensor | Features]]
     ) -> None:
         self.mixer, self.student = mixer, student
-        self.stylizers: list[_Stylizer] = []
+        self.current: list[_Stylizer] = []
 
     def paint(self, photos: Tensor) -> Tensor:
         """``(N, 3, H, W)`` photos in [0, 1], each as one of the stylizers paints it.
@@ -50,11 +50,11 @@ class AdversarialStylizers:
         """
         parts = self.mixer.share(photos)
         for k, mine in enumerate(parts):
-            if k == len(self.stylizers):
-                self.stylizers.append(self._begin(mine))
-            elif self.stylizers[k].left <= 0:
-                self.stylizers[k] = self._begin(mine)
-        stylizers = self.stylizers[: len(parts)]
+            if k == len(self.current):
+                self.current.append(self._begin(mine))
+            elif self.current[k].left <= 0:
+                self.current[k] = self._begin(mine)
+        stylizers = self.current[: len(parts)]
         self._look([each for each in stylizers if each.left % REFRESH == 0])
         pairs = list(zip(stylizers, parts, strict=True))
         painted = torch.cat([self.mixer.apply(one.weights, mine) for one, mine in pairs])
