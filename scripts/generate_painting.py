@@ -2,7 +2,7 @@
 
 python scripts/generate_painting.py -o paintings/tides.jpg
 
-How is said in scripts/composing/strokes.py.
+How is said in scripts/drawing/strokes.py.
 """
 
 import argparse

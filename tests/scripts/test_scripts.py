@@ -22,7 +22,7 @@ def test_help(name):
     result = run_script(name, "--help")
     assert result.returncode == 0, result.stderr
     assert len(result.stdout) > 200
-    composed = "train|evaluate|optimize|distill|agreement"
+    composed = "train|evaluate|optimize"
     assert re.match(rf"usage: |({composed}) is powered by Hydra", result.stdout)
 
 
