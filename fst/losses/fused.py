@@ -36,7 +36,7 @@ class LossNetwork(nn.Module):
     """A frozen network whose passes are fused where they can be.
 
     Attributes:
-        compiled: Whether `FusedFeatures` may compile; set before the first pass.
+        compiled: Whether `FusedFeatures` may compile; to be set before the first pass.
     """
 
     def __init__(self) -> None:
@@ -51,6 +51,10 @@ class LossNetwork(nn.Module):
     def load_state_dict(self, *args: Any, **settings: Any) -> Any:
         self._fused = None
         return super().load_state_dict(*args, **settings)
+
+    def can_fuse(self, images: Tensor) -> bool:
+        """Whether a pass of these images may be one of `fused`."""
+        return bf16_kernels_available(images)
 
     def fused(self, layers: nn.Sequential) -> "FusedFeatures":
         """The passes of ``layers``, prepared once."""
@@ -85,7 +89,7 @@ class FusedFeatures:
                 self.ends.append(index)
 
     def __call__(self, images: Tensor, wanted: Sequence[int]) -> tuple[Tensor, ...]:
-        """Activations of normalised ``(N, 3, H, W)`` images at these indices, shallow to deep."""
+        """Activations of normalised ``(N, C, H, W)`` images at these indices, shallow to deep."""
         count = self.ends.index(max(wanted)) + 1
         keep = tuple(step for step in range(count) if self.ends[step] in set(wanted))
         return _Pass.apply(images, self, keep)
@@ -187,8 +191,8 @@ def space_to_depth(x: Tensor) -> Tensor:
 
 def depth_to_space(x: Tensor, shape: torch.Size) -> Tensor:
     """What `space_to_depth` makes of this is ``x``; 0 where that left something out."""
-    found = x.permute(0, 2, 3, 1).unflatten(3, (2, 2, -1)).transpose(2, 3)
-    return _whole(found.flatten(3, 4).flatten(1, 2), shape)
+    pixels = x.permute(0, 2, 3, 1).unflatten(3, (2, 2, -1)).transpose(2, 3)
+    return _whole(pixels.flatten(3, 4).flatten(1, 2), shape)
 
 
 def _whole(x: Tensor, shape: torch.Size) -> Tensor:

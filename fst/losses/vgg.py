@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torchvision.models import VGG16_Weights, VGG19_Weights
 from torchvision.models.vgg import cfgs, make_layers
 
-from fst.losses.fused import LossNetwork, bf16_kernels_available
+from fst.losses.fused import LossNetwork
 from fst.system.errors import InputError
 
 _BLOCKS = {"vgg16": cfgs["D"], "vgg19": cfgs["E"]}
@@ -125,19 +125,19 @@ class VGGFeatures(LossNetwork):
         rounded down.
         """
         wanted = set(self.names.values()) if layers is None else set(layers)
-        found: dict[str, Tensor] = {}
+        names = {index: name for index, name in self.names.items() if name in wanted}
         x = (images - self.mean) / self.std
-        if wanted and bf16_kernels_available(x):
-            run = self.fused(self.features)
-            indices = [index for index, name in self.names.items() if name in wanted]
-            return {self.names[i]: y for i, y in zip(indices, run(x, indices), strict=True)}
+        if names and self.can_fuse(x):
+            outputs = self.fused(self.features)(x, list(names))
+            return dict(zip(names.values(), outputs, strict=True))
+        activations: dict[str, Tensor] = {}
         for index, layer in enumerate(self.features):
+            if len(activations) == len(names):
+                break
             x = layer(x)
-            if self.names.get(index) in wanted:
-                found[self.names[index]] = x
-                if len(found) == len(wanted):
-                    break
-        return found
+            if index in names:
+                activations[names[index]] = x
+        return activations
 
     def extra_repr(self) -> str:
         return f"{self.arch}: {', '.join(self.names.values())}"
@@ -219,11 +219,11 @@ def _check(features: nn.Sequential, state: dict[str, Tensor], arch: str, weights
             f"{weights}: expected {arch}, found the layers of another network ({foreign[0]})"
         )
     for name, parameter in features.state_dict().items():
-        found = tuple(state[name].shape) if name in state else "nothing"
-        if found != tuple(parameter.shape):
+        shape = tuple(state[name].shape) if name in state else "nothing"
+        if shape != tuple(parameter.shape):
             raise InputError(
                 f"{weights}: expected features.{name} of shape {tuple(parameter.shape)} for "
-                f"{arch}, found {found}"
+                f"{arch}, found {shape}"
             )
         if not torch.isfinite(state[name]).all():
             raise InputError(

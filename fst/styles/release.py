@@ -10,7 +10,7 @@ Files for resuming a training are Lightning's ``.ckpt``, a different thing.
 """
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,35 +22,24 @@ from torch import Tensor, nn
 
 from fst.networks import build_network
 from fst.styles.cards import FORMAT, FORMAT_VERSION, open_style
-from fst.styles.quantized import SCALE, dequantize, quantize
+from fst.styles.quantized import dequantize
 from fst.system.errors import InputError
 from fst.system.files import atomic_path
 
 
-def save_style(
-    path: str | Path, net: nn.Module, card: dict[str, Any], integers: Collection[str] = ()
-) -> None:
+def save_style(path: str | Path, net: nn.Module, card: dict[str, Any]) -> None:
     """Write a style file, whole or not at all.
 
     Args:
         path: Ends in ``.safetensors``.
         net: The network that ``card["network"]`` describes.
         card: JSON values only; ``network`` is required.
-        integers: Names of weights that are stored as such, see `fst.styles.quantized`.
 
     Raises:
         InputError: A weight is not finite in float16, or the file cannot be written.
     """
-    weights = {}
-    for name, tensor in net.state_dict().items():
-        weight = tensor.detach().to("cpu", torch.float32)
-        if name in integers:
-            weight, weights[name + SCALE] = quantize(weight)
-        else:
-            weight = weight.half()
-        weights[name] = weight.contiguous()
-    _check_finite(weights, path)
-    _write(path, weights, card)
+    weights = net.state_dict().items()
+    write_release(path, {name: each.detach().cpu().half() for name, each in weights}, card)
 
 
 def replace_card(path: Path, card: dict[str, Any]) -> None:
@@ -60,10 +49,16 @@ def replace_card(path: Path, card: dict[str, Any]) -> None:
         InputError: No such file, no style file, or it cannot be written.
     """
     _, weights = _read(path)
-    _write(path, weights, card)
+    write_release(path, weights, card)
 
 
-def _write(path: str | Path, weights: dict[str, Tensor], card: dict[str, Any]) -> None:
+def write_release(path: str | Path, weights: dict[str, Tensor], card: dict[str, Any]) -> None:
+    """Write a style file of weights as it will hold them, see `fst.styles.quantized`.
+
+    Raises:
+        InputError: A weight is not finite, or the file cannot be written.
+    """
+    _check_finite(weights, path)
     metadata = {
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
@@ -71,7 +66,7 @@ def _write(path: str | Path, weights: dict[str, Tensor], card: dict[str, Any]) -
     }
     with atomic_path(path) as temporary:
         try:
-            save_file(weights, temporary, metadata=metadata)
+            save_file({k: v.contiguous() for k, v in weights.items()}, temporary, metadata)
         except SafetensorError as error:  # a full disk, for example
             raise OSError(str(error)) from error
 
@@ -120,7 +115,9 @@ def check_network(
     try:
         with torch.device("meta"):
             net = build(**card["network"]["arguments"])
-    except (TypeError, RuntimeError, OverflowError) as error:  # also sizes beyond a tensor's
+    except InputError:  # a ValueError that says more
+        raise
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:  # also sizes too large
         raise InputError(f"{path}: expected a possible network, found {card['network']}") from error
     expected = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}

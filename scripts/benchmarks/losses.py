@@ -21,7 +21,6 @@ from torchvision.models.vgg import cfgs, make_layers
 from benchmarks.measuring import rounds, times_faster
 from fst.losses import PerceptualLoss
 from fst.losses.compact import CompactFeatures
-from fst.losses.fused import LossNetwork
 from fst.losses.vgg import VGGFeatures
 from fst.system.devices import has_bf16_units, resolve_compile
 
@@ -75,13 +74,11 @@ def noise(count: int, size: int) -> list[Tensor]:
 def build_loss(network: Callable[[list[str]], nn.Module], layers: list[str]) -> PerceptualLoss:
     """The default loss of these style layers, of a painting of noise."""
     style = dict.fromkeys(layers, 1 / len(layers))
-    criterion = PerceptualLoss(network, {"relu3_1": 1}, style, 1, 10, 2)
-    criterion = criterion.to(memory_format=torch.channels_last)
-    criterion.set_style(torch.rand(1, 3, 256, 256))
-    for part in criterion.modules():
-        if isinstance(part, LossNetwork):
-            part.compiled = resolve_compile("auto", 10**6)  # as in training
-    return criterion
+    compiled = resolve_compile("auto", 10**6)  # as in training
+    loss = PerceptualLoss(network, {"relu3_1": 1}, style, 1, 10, 2, compiled=compiled)
+    loss = loss.to(memory_format=torch.channels_last)
+    loss.set_style(torch.rand(1, 3, 256, 256))
+    return loss
 
 
 def activations(of: PerceptualLoss, amp: torch.autocast, images: Tensor, _: Tensor) -> None:

@@ -69,7 +69,7 @@ def test_the_fused_passes_are_those_of_autocast(weights, monkeypatch, compiled):
     found = []
     for fused in (True, False):
         if not fused:
-            monkeypatch.setattr(vgg, "bf16_kernels_available", lambda images: False)
+            monkeypatch.setattr(VGGFeatures, "can_fuse", lambda *_: False)
         x = images.clone().requires_grad_()
         with torch.autocast("cpu", torch.bfloat16):
             features = net(x)
