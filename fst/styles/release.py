@@ -14,20 +14,21 @@ import json
 from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fst.networks import build_network
+from fst.networks import TransformerNet, build_network
 from fst.styles.quantized import SCALE, dequantize, quantize
 from fst.system.errors import InputError
 from fst.system.files import atomic_path
 
 FORMAT, FORMAT_VERSION = "fst", 1
 SUFFIX = ".safetensors"
+Net = TypeVar("Net", bound=nn.Module)
 
 
 def shipped_folder() -> Path:
@@ -108,7 +109,7 @@ def _write(path: str | Path, weights: dict[str, Tensor], card: dict[str, Any]) -
             raise OSError(str(error)) from error
 
 
-def load_style(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+def load_style(path: str | Path) -> tuple[TransformerNet, dict[str, Any]]:
     """Rebuild the network of a release file, float32, in evaluation mode; and its card.
 
     Raises:
@@ -191,8 +192,8 @@ def _read_card(metadata: dict[str, str], path: Path) -> dict[str, Any]:
 
 
 def check_network(
-    build: Callable[..., nn.Module], card: dict[str, Any], weights: dict[str, Tensor], path: Path
-) -> nn.Module:
+    build: Callable[..., Net], card: dict[str, Any], weights: dict[str, Tensor], path: Path
+) -> Net:
     """The network of a card, without memory, once its weights are known to fit and to be finite.
 
     Raises:
