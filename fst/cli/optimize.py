@@ -38,7 +38,7 @@ from fst.images import (
     to_array,
     to_tensor,
 )
-from fst.system.devices import autocast, pick_device
+from fst.system.devices import autocast, choose_device
 from fst.system.errors import InputError, check_whole
 from fst.system.files import check_folder
 from fst.system.process import interrupt, leave, signals
@@ -53,7 +53,7 @@ def optimize(cfg: DictConfig) -> Iteration:
     check_settings(cfg)
     output = output_of(cfg)
     check_folder(output.parent)
-    device = pick_device(cfg.device)
+    device = choose_device(cfg.device)
     began = time.perf_counter()
     photo = to_tensor(resize_longer(flatten(read_photo(cfg.photo)), cfg.size))[None].to(device)
     painting = load_largest(find_painting(cfg.style), cfg.style.size, cfg.size)[None].to(device)

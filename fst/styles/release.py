@@ -13,18 +13,20 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fst.networks import build_network
+from fst.networks import TransformerNet, build_network
 from fst.styles.cards import FORMAT, FORMAT_VERSION, open_style
 from fst.styles.quantized import dequantize
 from fst.system.errors import InputError
 from fst.system.files import atomic_path
+
+Net = TypeVar("Net", bound=nn.Module)
 
 
 def save_style(path: str | Path, net: nn.Module, card: dict[str, Any]) -> None:
@@ -71,7 +73,7 @@ def write_release(path: str | Path, weights: dict[str, Tensor], card: dict[str, 
             raise OSError(str(error)) from error
 
 
-def load_style(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+def load_style(path: str | Path) -> tuple[TransformerNet, dict[str, Any]]:
     """Rebuild the network of a style file, float32, in evaluation mode; and its card.
 
     Raises:
@@ -105,8 +107,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def check_network(
-    build: Callable[..., nn.Module], card: dict[str, Any], weights: dict[str, Tensor], path: Path
-) -> nn.Module:
+    build: Callable[..., Net], card: dict[str, Any], weights: dict[str, Tensor], path: Path
+) -> Net:
     """The network of a card, without memory, once its weights are known to fit and to be finite.
 
     Raises:
