@@ -15,7 +15,7 @@ Departures from the papers:
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -113,24 +113,26 @@ def optimize(
     content = loss.content_of(photo)
     seen: _Look | None = None  # a line search ends where it has looked: no need to look again
 
-    def closure() -> Tensor:
+    def look() -> _Look:
+        """The objective and its gradient where the picture is by now."""
         nonlocal evaluations, seen
         if seen and torch.equal(seen.where, picture):
             picture.grad = seen.gradient.clone()
-            return seen.terms["total"]
+            return seen
         evaluations += 1
         stepper.zero_grad()
         shown = picture.clamp(0, 1).contiguous(memory_format=torch.channels_last)  # departure 1
         terms = loss(shown, content)
         terms["total"].backward()
         terms = {name: term.detach() for name, term in terms.items()}
+        assert picture.grad is not None  # after backward
         seen = _Look(picture.detach().clone(), terms, picture.grad.clone())
-        return terms["total"]
+        return seen
 
     while True:
         began = time.perf_counter()
-        closure()
-        done, here = evaluations, seen
+        here = look()
+        done = evaluations
         values = {name: float(term) for name, term in here.terms.items()}
         if not math.isfinite(values["total"]):
             raise OptimizationLostError(
@@ -140,7 +142,7 @@ def optimize(
         seconds += time.perf_counter() - began
         yield Iteration(number, done, seconds, values, here.where.clamp(0, 1))
         began = time.perf_counter()  # not what the caller does with the picture
-        stepper.step(closure)
+        stepper.step(lambda: look().terms["total"])  # type: ignore[arg-type,return-value]
         if not searching:
             with torch.no_grad():
                 picture.clamp_(0, 1)  # departure 1
@@ -176,7 +178,7 @@ def coarse_to_fine(
     line_search: bool = True,
     lr: float | None = None,
     seed: int = 0,
-) -> Iterator[tuple[int, Iteration]]:
+) -> Generator[tuple[int, Iteration], None, None]:
     """Optimise a picture of any size: the coarse one decides what the finer ones refine.
 
     The loss sees little more than a hundred pixels at once, so a large picture optimised at once
@@ -242,6 +244,8 @@ def _reduce(picture: Tensor, factor: float) -> Tensor:
     return picture if factor == 1 else _resize(picture, (height, width))
 
 
-def _resize(picture: Tensor, size: tuple[int, int]) -> Tensor:
-    resized = F.interpolate(picture, size, mode="bicubic", antialias=True, align_corners=False)
+def _resize(picture: Tensor, size: Sequence[int]) -> Tensor:
+    resized = F.interpolate(
+        picture, list(size), mode="bicubic", antialias=True, align_corners=False
+    )
     return resized.clamp(0, 1)

@@ -85,7 +85,7 @@ def measure(
 
 
 def distances(
-    net: nn.Module, paths: list[Path], loss: PerceptualLoss, size: int, device: torch.device
+    net: nn.Module, paths: Sequence[Path], loss: PerceptualLoss, size: int, device: torch.device
 ) -> dict[str, Any]:
     """Style and content distances on photos of ``size`` px longer side, means and by photo.
 

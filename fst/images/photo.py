@@ -5,6 +5,7 @@ Everywhere a picture is sRGB, upright, and its opacity apart from its colours.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import final
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ TYPES = (np.uint8, np.uint16, np.float32)  # of pixels; floats in [0, 1]
 _BAND = 1 << 22  # values a band; large pictures are converted band by band to save memory
 
 
+@final
 @dataclass(frozen=True, eq=False)  # arrays have no single answer to ==
 class Photo:
     """A picture as read from a file, or about to be written.

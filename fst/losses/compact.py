@@ -89,6 +89,9 @@ class CompactVGG(LossNetwork):
             it where it is given few channels already.
     """
 
+    scale: Tensor  # (1, 3, 1, 1): of RGB in [0, 1]
+    shift: Tensor
+
     def __init__(self, widths: Sequence[Sequence[int]], ranks: Sequence[Sequence[int]]) -> None:
         super().__init__()
         halves, quarters, betweens = widths
@@ -152,7 +155,8 @@ class CompactVGG(LossNetwork):
         ends = sorted({self.ends[name] for name in layers})
         if self.can_fuse(images):
             # bfloat16 from here on: half the bytes to move, here and on the way back
-            outputs = self.fused(self.trunk)(F.pixel_unshuffle(x.bfloat16(), GRID), ends)
+            x = F.pixel_unshuffle(x.bfloat16(), GRID)
+            outputs: Sequence[Tensor] = self.fused(self.trunk)(x, ends)
         else:
             outputs = self._run(F.pixel_unshuffle(x, GRID), ends)
         trunk = dict(zip(ends, outputs, strict=True))

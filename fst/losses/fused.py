@@ -12,7 +12,7 @@ again, and takes that of the ReLU before along. The results are the same.
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +64,15 @@ class LossNetwork(nn.Module):
         return self._fused
 
 
+class _Convolution(NamedTuple):
+    """A layer's weights, prepared for its passes."""
+
+    weight: Tensor  # (O, I, h, w)
+    turned: Tensor  # of the gradient's convolution, (I, O, h, w)
+    bias: Tensor | None
+    relu: bool  # whether one follows
+
+
 class FusedFeatures:
     """A loss network's layers (convolutions, most with ReLU, 2x2 pooling) with prepared weights.
 
@@ -74,18 +83,19 @@ class FusedFeatures:
 
     def __init__(self, layers: nn.Sequential, compiled: bool = False) -> None:
         self.compiled = compiled
-        # a kernel, it turned around, the bias, whether ReLU follows; or a layer of no weights
-        self.steps: list[tuple[Tensor, Tensor, Tensor | None, bool] | nn.Module] = []
+        self.steps: list[_Convolution | nn.Module] = []  # a module has no weights
         self.ends: list[int] = []  # index in ``layers`` of what a step computes
         for index, layer in enumerate(layers):
             if isinstance(layer, nn.Conv2d):
                 weight = layer.weight.detach().bfloat16()
                 bias = None if layer.bias is None else layer.bias.detach().bfloat16()
                 turned = weight.transpose(0, 1).flip(2, 3)
-                both = (w.contiguous(memory_format=torch.channels_last) for w in (weight, turned))
-                rectified = isinstance(layers[index + 1], nn.ReLU)
-                self.steps.append((*both, bias, rectified))
-                self.ends.append(index + rectified)
+                weight, turned = (
+                    w.contiguous(memory_format=torch.channels_last) for w in (weight, turned)
+                )
+                relu = isinstance(layers[index + 1], nn.ReLU)
+                self.steps.append(_Convolution(weight, turned, bias, relu))
+                self.ends.append(index + relu)
             elif isinstance(layer, nn.MaxPool2d | SpaceToDepth):
                 self.steps.append(layer)
                 self.ends.append(index)
@@ -125,15 +135,14 @@ class _Pass(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         x = images.bfloat16().contiguous(memory_format=torch.channels_last)
         outputs, chosen = [], []  # by step; where of four the greatest was, None of a convolution
-        for parts in net.steps[: keep[-1] + 1]:
+        for layer in net.steps[: keep[-1] + 1]:
             indices = None
-            if isinstance(parts, nn.MaxPool2d):
+            if isinstance(layer, _Convolution):
+                x = _convolve(x, layer.weight, layer.bias, layer.relu)
+            elif isinstance(layer, nn.MaxPool2d):
                 x, indices = net.pool(x)
-            elif isinstance(parts, SpaceToDepth):
-                x = parts(x)
             else:
-                weight, _, bias, rectified = parts
-                x = _convolve(x, weight, bias, rectified)
+                x = layer(x)
             outputs.append(x)
             chosen.append(indices)
         if ctx.needs_input_grad[0]:
@@ -143,20 +152,21 @@ class _Pass(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, None, None]:
         given = dict(zip(ctx.keep, gradients, strict=True))
         count, net = ctx.keep[-1] + 1, ctx.net
-        saved = [None if each is None else each.detach() for each in ctx.saved_tensors]
-        outputs, chosen = saved[:count], saved[count:]
-        gradient, through = None, False  # through: ReLU's gradient is taken already
+        outputs = [each.detach() for each in ctx.saved_tensors[:count]]
+        chosen = ctx.saved_tensors[count:]
+        gradient: Tensor | None = None
+        through = False  # ReLU's gradient is taken already
         for step in reversed(range(count)):
-            parts = net.steps[step]
-            if isinstance(parts, SpaceToDepth):
+            layer = net.steps[step]
+            if isinstance(layer, SpaceToDepth):
                 if gradient is not None:
                     gradient = depth_to_space(gradient, outputs[step - 1].shape)
                 through = False
                 continue
-            if isinstance(parts, nn.MaxPool2d):
+            if not isinstance(layer, _Convolution):
                 if gradient is not None:  # where the greatest of four is 0, so are all
                     before = outputs[step - 1]
                     gradient = net.unpool(gradient, before, outputs[step], chosen[step])
@@ -166,10 +176,10 @@ class _Pass(torch.autograd.Function):
             if own is not None:
                 own = own.contiguous(memory_format=torch.channels_last)
                 gradient = net.add_rectified(gradient, own, outputs[step])
-            elif gradient is not None and parts[-1] and not through:
+            elif gradient is not None and layer.relu and not through:
                 gradient = _rectify(gradient, outputs[step])
             if gradient is not None:
-                gradient = _convolve(gradient, parts[1], None, False)
+                gradient = _convolve(gradient, layer.turned, None, False)
                 through = False
         return None if gradient is None else gradient.to(ctx.dtype), None, None
 

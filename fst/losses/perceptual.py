@@ -16,6 +16,7 @@ Losses are float32 whatever the precision of the images and features.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -139,11 +140,11 @@ class PerceptualLoss(nn.Module):
                 for layer in self.style
             }
             terms = {
-                "content": sum(self.content[layer] * term for layer, term in content.items()),
-                "style": sum(self.style[layer] * term for layer, term in style.items()),
+                "content": _weighted_sum(self.content, content),
+                "style": _weighted_sum(self.style, style),
                 "tv": total_variation(stylized),
             }
-            total = sum(self.weights[name] * term for name, term in terms.items())
+            total = _weighted_sum(self.weights, terms)
         layers = {f"content_{name}": term for name, term in content.items()}
         layers |= {f"style_{name}": term for name, term in style.items()}
         return {"total": total, **terms, **layers}
@@ -151,3 +152,7 @@ class PerceptualLoss(nn.Module):
     def extra_repr(self) -> str:
         weighted = ", ".join(f"{weight:g} {name}" for name, weight in self.weights.items())
         return f"{self.normalization}: {weighted}; content {self.content}; style {self.style}"
+
+
+def _weighted_sum(weights: Mapping[str, float], terms: Mapping[str, Tensor]) -> Tensor:
+    return cast(Tensor, sum(weights[name] * term for name, term in terms.items()))

@@ -88,6 +88,9 @@ class VGGFeatures(LossNetwork):
         InputError: An unknown layer or architecture, or weights that cannot be had or used.
     """
 
+    mean: Tensor  # (1, 3, 1, 1), RGB in [0, 1]
+    std: Tensor
+
     def __init__(
         self,
         layers: Sequence[str],
@@ -148,6 +151,8 @@ def _load(
 ) -> tuple[dict[str, Tensor], Sequence[float], Sequence[float]]:
     """State dict without the ``features.`` prefix, mean and std; explicit mean and std win."""
     names = [name for known_arch, name in _RELEASES if known_arch == arch]
+    own_mean: Sequence[float] | None
+    own_std: Sequence[float] | None
     if (arch, weights) in _RELEASES:
         release = _RELEASES[arch, weights]
         state, own_mean, own_std = _download(release, arch), release.mean, release.std
@@ -165,6 +170,8 @@ def _load(
                 f"try loss.extractor.{label}=[r,g,b] (std of Caffe weights: 1/255)"
             )
     state = {key.removeprefix("features."): value for key, value in state.items()}
+    assert own_mean is not None  # else refused above
+    assert own_std is not None
     return state, own_mean, own_std
 
 

@@ -9,7 +9,7 @@ import os
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +29,8 @@ from fst.system.errors import InputError
 MEMORY = 1536  # MiB that a pass of the network may take
 SAMPLE = 1_500_000  # px that the statistics of a tiled picture come from
 ON_DISK = 1 << 28  # bytes; larger results are kept in a file while they grow
+# what can be repainted, and comes back as the same
+Picture = TypeVar("Picture", Image.Image, Photo, Tensor)
 SIDES = 4 * MARGIN, 2048  # px of a tile's window, least and most
 
 
@@ -88,9 +90,7 @@ class Stylizer:
     def engine(self) -> Engine:
         return self._styles[0].engine
 
-    def __call__(
-        self, picture: Image.Image | Photo | Tensor, **controls: Any
-    ) -> Image.Image | Photo | Tensor:
+    def __call__(self, picture: Picture, **controls: Any) -> Picture:
         """Repaint a picture; the answer has its kind and, without ``max_side``, its size.
 
         Args:

@@ -16,7 +16,7 @@ from torchvision.utils import make_grid
 from fst.images import Photo, save_picture, to_array
 from fst.system.files import atomic_path, make_folder
 from fst.training.checkpoints import reported
-from fst.training.lit_module import StyleModule
+from fst.training.trainer import log_interval, photos_of
 
 
 def _tensorboard(trainer: pl.Trainer) -> Any | None:
@@ -70,22 +70,24 @@ class SampleGrid(Callback):
 
     def __init__(self, every_n_steps: int, photos: int, folder: str | Path) -> None:
         self.every_n_steps, self.count, self.folder = every_n_steps, photos, Path(folder)
-        self._photos: Tensor | None = None
+        self._photos = torch.empty(0)
         self._shown = 0
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: StyleModule) -> None:
-        dataset = trainer.datamodule.val_dataloader().dataset
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        dataset = photos_of(trainer).held_out_photos()
         count = min(self.count, len(dataset))
         self._photos = torch.stack([dataset[k][0] for k in range(count)]).float() / 255
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: StyleModule, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any, **__: Any
+    ) -> None:
         step = trainer.global_step
         due = step > 0 and (step % self.every_n_steps == 0 or step == trainer.max_steps)
         if due and step != self._shown and trainer.is_global_zero:
             self._shown = step  # accumulated batches share a step
             self._show(trainer, pl_module, step)
 
-    def _show(self, trainer: pl.Trainer, pl_module: StyleModule, step: int) -> None:
+    def _show(self, trainer: pl.Trainer, pl_module: pl.LightningModule, step: int) -> None:
         with torch.no_grad():
             stylized = pl_module(self._photos.to(pl_module.device)).cpu()
         pairs = torch.stack([self._photos, stylized], dim=1).flatten(0, 1)  # photo, stylized, ...
@@ -100,26 +102,26 @@ class SampleGrid(Callback):
 class Throughput(Callback):
     """Images per second since the last log, in the progress bar and in TensorBoard."""
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: StyleModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._since, self._images = time.perf_counter(), 0
 
     def on_train_batch_end(
         self,
         trainer: pl.Trainer,
-        pl_module: StyleModule,
+        pl_module: pl.LightningModule,
         outputs: Any,
         batch: Tensor,
         batch_idx: int,
     ) -> None:
         self._images += len(batch) * trainer.world_size
-        if trainer.global_step % trainer.log_every_n_steps == 0:
+        if trainer.global_step % log_interval(trainer) == 0:
             elapsed = time.perf_counter() - self._since
             rate = self._images / elapsed
             pl_module.log("images_per_s", rate, prog_bar=True, logger=False)
             pl_module.log("speed/images_per_s", rate)
             self._since, self._images = time.perf_counter(), 0
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: StyleModule) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.sanity_checking:  # validation is no training time
             self._since, self._images = time.perf_counter(), 0
 
@@ -134,12 +136,12 @@ class ProgressBar(TQDMProgressBar):
         self.train_progress_bar.initial = trainer.global_step
 
     def on_exception(
-        self, trainer: pl.Trainer, pl_module: StyleModule, exception: BaseException
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         if self._train_progress_bar is not None:
             self._train_progress_bar.close()  # what is said next begins a line
 
-    def get_metrics(self, trainer: pl.Trainer, pl_module: StyleModule) -> dict[str, Any]:
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
         return metrics
@@ -175,14 +177,14 @@ class Profile(Callback):
 
     def on_train_batch_end(self, *_: Any) -> None:
         if self._profiler and self._seen >= self._last:
-            self._write()
+            self._write(self._profiler)
 
     def on_train_end(self, *_: Any) -> None:
         if self._profiler:
-            self._write()
+            self._write(self._profiler)
 
-    def _write(self) -> None:
-        profiler, self._profiler = self._profiler, None
+    def _write(self, profiler: torch.profiler.profile) -> None:
+        self._profiler = None
         profiler.stop()
         with reported("profile"):
             make_folder(self.folder)
@@ -206,7 +208,7 @@ class RunCard(Callback):
     def __init__(self, painting: Tensor, config: str, command: str) -> None:
         self.painting, self.config, self.command = painting, config, command
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: StyleModule) -> None:
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if writer := _tensorboard(trainer):
             writer.add_image("painting", self.painting, trainer.global_step)
             text = f"    {self.command}\n\n```yaml\n{self.config}```"

@@ -20,6 +20,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from fst.system.errors import InputError
 from fst.system.files import atomic_path
 from fst.training.runs import BEFORE, LAST
+from fst.training.trainer import log_interval
 
 
 class StoppedError(InputError):
@@ -114,7 +115,7 @@ class Checkpoints(Checkpoint):
         last = step == trainer.max_steps
         due = step % self.every_n_steps == 0 or late or last or stop or self._owed
         due = due and step != self._written  # accumulated batches share a step
-        has_curves = step % trainer.log_every_n_steps == 0 and trainer.log_every_n_steps > 1
+        has_curves = step % log_interval(trainer) == 0 and log_interval(trainer) > 1
         self._owed = due and has_curves and not last
         if self._owed:
             return

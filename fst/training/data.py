@@ -114,7 +114,7 @@ class PhotoStream(Dataset):
 class HeldOutPhotos(Dataset):
     """The middle square of each held-out photo, scaled to the crop's size, the same every time."""
 
-    def __init__(self, paths: list[Path], crop_size: int) -> None:
+    def __init__(self, paths: Sequence[Path], crop_size: int) -> None:
         self.paths, self.crop_size = paths, crop_size
 
     def __len__(self) -> int:
@@ -231,6 +231,7 @@ class PhotoDataModule(pl.LightningDataModule):
         return True
 
     def train_dataloader(self) -> DataLoader:
+        assert self.trainer is not None  # it asks
         trainer = self.trainer
         done, batches = (
             steps * trainer.accumulate_grad_batches
@@ -250,6 +251,7 @@ class PhotoDataModule(pl.LightningDataModule):
 
     def photos_a_step(self) -> int:
         """Of all processes and accumulated batches together."""
+        assert self.trainer is not None  # its own state
         return self.batch_size * self.trainer.accumulate_grad_batches * self.trainer.world_size
 
     def state_dict(self) -> dict[str, int]:
@@ -264,9 +266,13 @@ class PhotoDataModule(pl.LightningDataModule):
                 f"{found}"
             )
 
+    def held_out_photos(self) -> "HeldOutPhotos":
+        """Those that every validation sees."""
+        return HeldOutPhotos(self.val_paths, self.crop_size)
+
     def val_dataloader(self) -> DataLoader:
         return DataLoader(
-            HeldOutPhotos(self.val_paths, self.crop_size),
+            self.held_out_photos(),
             batch_size=self.batch_size,
             collate_fn=_Batch.of,
         )
