@@ -1,4 +1,4 @@
-"""Measure on this machine what the README says of speed and memory.
+"""Measure on this machine what the documents say of speed and memory.
 
 python scripts/benchmark.py stylize --json times.json
 python scripts/benchmark.py stylize --engines eager openvino --sizes 512x512 1920x1080

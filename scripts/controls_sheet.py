@@ -44,17 +44,17 @@ def panels(photo: Image.Image) -> list[tuple[str, Image.Image]]:
     stylize, mask = Stylizer(first), background(photo.size)
     blend = f"{first}:0.5,{second}:0.5"
 
-    def painted(**controls: Any) -> Image.Image:
+    def paint(**controls: Any) -> Image.Image:
         return stylize(photo, **controls)
 
     return [
         ("the photo", photo),
-        (f"--style {first}", painted()),
-        ("--strength 0.5", painted(strength=0.5)),
-        ("--preserve-color", painted(preserve_color=True)),
-        ("--mask background.png", with_inset(painted(mask=mask), mask)),
-        ("--scale 0.5", painted(scale=0.5)),
-        ("--scale 2", painted(scale=2)),
+        (f"--style {first}", paint()),
+        ("--strength 0.5", paint(strength=0.5)),
+        ("--preserve-color", paint(preserve_color=True)),
+        ("--mask background.png", with_inset(paint(mask=mask), mask)),
+        ("--scale 0.5", paint(scale=0.5)),
+        ("--scale 2", paint(scale=2)),
         (f"--style {blend}", Stylizer(blend)(photo)),
     ]
 

@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.util import find_spec
@@ -36,11 +36,8 @@ from fst.system.process import cores
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
-PACKAGES = {  # by the name of their module, where it is another
-    "hydra": "hydra-core",
-    "PIL": "pillow",
-    "pytorch_lightning": "pytorch-lightning",
-}
+# by the name of their module, where it is another
+PACKAGES = {"hydra": "hydra-core", "PIL": "pillow", "pytorch_lightning": "pytorch-lightning"}
 PAINTING = ("torch", "numpy", "PIL", "safetensors", "tqdm")
 LEARNING = (*PAINTING, "torchvision", "pytorch_lightning", "hydra", "omegaconf", "tensorboard")
 DRAWN_PHOTOS = 96
@@ -240,11 +237,6 @@ def measure(part: Part, seconds: float, missing: str | None, folder: Path) -> Re
     return Result(part, f"FAILED: {what}; its last line: {end}", output)
 
 
-def write(path: Path, head: str, results: Iterable[Result]) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text("\n".join([head, *map(str, results)]), encoding="utf-8")
-
-
 def make_report(
     parts: Sequence[Part], head: str, missing: str | None, deadline: float, output: Path
 ) -> list[Result]:
@@ -255,7 +247,8 @@ def make_report(
         seconds = share * (deadline - time.monotonic())
         results.append(measure(part, seconds, missing, output.with_suffix("")))
         print(f"{part.title}: {results[-1].verdict}", file=sys.stderr, flush=True)
-        write(output, head, results)
+        with atomic_path(output) as temporary:
+            temporary.write_text("\n".join([head, *map(str, results)]), encoding="utf-8")
     return results
 
 
