@@ -15,14 +15,16 @@ from tests.conftest import ROOT
 def test_a_process_that_painted_with_every_engine_trains(
     photo, checkpoint, photo_folder, painting, tmp_path
 ):
-    more = arguments(photo_folder, painting, tmp_path / "out", "compile=true", "data.workers=2")
+    out = tmp_path / "out"
+    more = "compile=true", "data.workers=2", "shift_weight=0", "trainer.precision=32-true"
+    command = [sys.executable, "-X", "faulthandler", "-m", "tests.paint_then_train"]
+    command += [photo, checkpoint, *arguments(photo_folder, painting, out, *more)]
     result = subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-m", "tests.paint_then_train", photo, checkpoint]
-        + more,
-        cwd=ROOT, env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")},
-        capture_output=True, text=True, timeout=300, check=False,
+        command, cwd=ROOT,
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")},
+        capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith(f"painted by {' '.join(available_engines())}\n")
     assert "20 steps in" in result.stdout
-    assert (only_run(tmp_path / "out") / "mine.safetensors").exists()
+    assert (only_run(out) / "mine.safetensors").exists()
