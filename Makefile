@@ -4,10 +4,6 @@ BIN := .venv/bin
 # Two files of tests at a time, a core each: one after the other they keep one core busy.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-# In a process of their own: training after torch.compile and the other engines crashes PyTorch.
-TRAINING := $(patsubst %,tests/test_%.py,callbacks check_data compact data distillation end_to_end evaluate_script full_disk gatys lit_module \
-	losses optimize_script safety scale scripts traces vgg)
-
 .PHONY: quickstart test gallery clean
 
 quickstart: .venv/.installed  ## train a style; repaint the bundled photos with it and every shipped one
@@ -16,8 +12,7 @@ quickstart: .venv/.installed  ## train a style; repaint the bundled photos with 
 test: .venv/.installed  ## lint, formatting and all tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(PYTEST) $(TRAINING)
-	$(PYTEST) $(TRAINING:%=--ignore=%)
+	$(PYTEST)
 
 gallery: .venv/.installed  ## redraw the pictures and tables of the documents from the checkpoints
 	$(BIN)/python scripts/gallery.py

@@ -28,6 +28,12 @@ import openvino as ov  # noqa: E402
 from openvino import Node  # noqa: E402
 from openvino import opset13 as op  # noqa: E402
 
+# One for the process, and for as long as it lives: a core's CPU plugin gives its thread a stack for
+# signals, and frees it with the core. Two cores that go in the order in which they came leave the
+# thread with a stack that is freed: its next signal (Ctrl-C; the end of a loader's worker) kills
+# the process, or writes into what lies there by then.
+CORE = ov.Core()
+
 
 class OpenVinoEngine(Engine):
     """OpenVINO's CPU plugin."""
@@ -67,7 +73,7 @@ class OpenVinoEngine(Engine):
         if self._colour is None:  # folded networks serve one picture only
             with contextlib.suppress(InputError):  # no such place: compile each time
                 settings["CACHE_DIR"] = str(make_folder(cache_folder() / "openvino"))
-        return ov.Core().compile_model(build_graph(self._net, frames), "CPU", settings)
+        return CORE.compile_model(build_graph(self._net, frames), "CPU", settings)
 
 
 def build_graph(net: nn.Sequential, frames: bool) -> ov.Model:
