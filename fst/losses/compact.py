@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -87,6 +87,9 @@ class CompactVGG(LossNetwork):
         ranks: Of each of `RANKED` the channels before its 3x3 convolution and after it; only after
             it where it is given few channels already.
     """
+
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, widths: Sequence[Sequence[int]], ranks: Sequence[Sequence[int]]) -> None:
         super().__init__()
@@ -167,13 +170,13 @@ class CompactVGG(LossNetwork):
             answer[name] = ProjectedFeatures(features, weight, style, size)
         return answer
 
-    def _run(self, x: Tensor, ends: Sequence[int]) -> list[Tensor]:
+    def _run(self, x: Tensor, ends: Sequence[int]) -> tuple[Tensor, ...]:
         outputs = []
         for index, layer in enumerate(self.trunk[: ends[-1] + 1]):
             x = layer(x)
             if index in ends:
                 outputs.append(x)
-        return outputs
+        return tuple(outputs)
 
 
 def _linear(inputs: int, outputs: int, side: int) -> nn.Conv2d:
@@ -261,6 +264,6 @@ def load_compact(path: Path) -> tuple[CompactVGG, dict[str, Any]]:
             f"{path}: expected a compact loss network, found the network "
             f"{card['network']['name']!r}; try loss.extractor.weights=null"
         )
-    net = check_network(CompactVGG, card, weights, path)
+    net = cast(CompactVGG, check_network(CompactVGG, card, weights, path))
     net.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
     return net.requires_grad_(False).eval(), card

@@ -139,11 +139,11 @@ class PerceptualLoss(nn.Module):
                 for layer in self.style
             }
             terms = {
-                "content": sum(self.content[layer] * term for layer, term in content.items()),
-                "style": sum(self.style[layer] * term for layer, term in style.items()),
+                "content": _weigh(content, self.content),
+                "style": _weigh(style, self.style),
                 "tv": total_variation(stylized),
             }
-            total = sum(self.weights[name] * term for name, term in terms.items())
+            total = _weigh(terms, self.weights)
         layers = {f"content_{name}": term for name, term in content.items()}
         layers |= {f"style_{name}": term for name, term in style.items()}
         return {"total": total, **terms, **layers}
@@ -151,3 +151,9 @@ class PerceptualLoss(nn.Module):
     def extra_repr(self) -> str:
         weighted = ", ".join(f"{weight:g} {name}" for name, weight in self.weights.items())
         return f"{self.normalization}: {weighted}; content {self.content}; style {self.style}"
+
+
+def _weigh(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """The weighted sum of scalars."""
+    weighted = [weights[name] * term for name, term in terms.items()]
+    return sum(weighted[1:], start=weighted[0])

@@ -88,6 +88,9 @@ class VGGFeatures(LossNetwork):
         InputError: An unknown layer or architecture, or weights that cannot be had or used.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         layers: Sequence[str],
@@ -148,6 +151,8 @@ def _load(
 ) -> tuple[dict[str, Tensor], Sequence[float], Sequence[float]]:
     """State dict without the ``features.`` prefix, mean and std; explicit mean and std win."""
     names = [name for known_arch, name in _RELEASES if known_arch == arch]
+    own_mean: Sequence[float] | None
+    own_std: Sequence[float] | None
     if (arch, weights) in _RELEASES:
         release = _RELEASES[arch, weights]
         state, own_mean, own_std = _download(release, arch), release.mean, release.std
@@ -157,15 +162,18 @@ def _load(
         )
     else:
         state, own_mean, own_std = _read(Path(weights).expanduser(), arch)
-    own_mean, own_std = mean or own_mean, std or own_std
-    for label, value in (("mean", own_mean), ("std", own_std)):
-        if value is None or len(value) != 3:
-            raise InputError(
-                f"{weights}: expected its {label} for R, G and B in [0, 1], found {value}; "
-                f"try loss.extractor.{label}=[r,g,b] (std of Caffe weights: 1/255)"
-            )
     state = {key.removeprefix("features."): value for key, value in state.items()}
-    return state, own_mean, own_std
+    own_mean = _three(mean or own_mean, "mean", weights)
+    return state, own_mean, _three(std or own_std, "std", weights)
+
+
+def _three(values: Sequence[float] | None, label: str, weights: str) -> Sequence[float]:
+    if values is None or len(values) != 3:
+        raise InputError(
+            f"{weights}: expected its {label} for R, G and B in [0, 1], found {values}; "
+            f"try loss.extractor.{label}=[r,g,b] (std of Caffe weights: 1/255)"
+        )
+    return values
 
 
 def _download(release: _Release, arch: str) -> dict[str, Tensor]:

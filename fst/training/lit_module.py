@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fst.losses.temporal import FLAT, shift_error
 from fst.networks import STRIDE
 from fst.system.errors import InputError
+from fst.training.checkpoints import log_interval
 from fst.training.views import TrainingViews
 
 
@@ -82,7 +83,7 @@ class StyleModule(pl.LightningModule):
 
     def _logged(self) -> bool:
         """Whether Lightning logs this step. At the others, telling it costs some milliseconds."""
-        return (self.global_step + 1) % self.trainer.log_every_n_steps == 0
+        return (self.global_step + 1) % log_interval(self.trainer) == 0
 
     def _compare(self, photos: Tensor, number: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The network's answer to a batch, and every term of it."""
