@@ -25,7 +25,7 @@ from fst.gatys import (
     Iteration,
     OptimizationLostError,
     coarse_to_fine,
-    planned,
+    count_iterations,
     scales,
 )
 from fst.images import (
@@ -122,7 +122,7 @@ def watched(
 ) -> Iterator[Iteration]:
     """The states as they come, with progress bar, pictures on the way and TensorBoard's curves."""
     writer = SummaryWriter(output.with_suffix("")) if cfg.tensorboard else None
-    total = planned(cfg.size, cfg.iterations)
+    total = count_iterations(cfg.size, cfg.iterations)
     with tqdm(total=total, unit="it", disable=None) as bar:
         for side, state in states:
             bar.set_description(f"{side} px", refresh=False)

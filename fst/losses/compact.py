@@ -89,7 +89,7 @@ class CompactVGG(LossNetwork):
             it where it is given few channels already.
     """
 
-    scale: Tensor  # (1, 3, 1, 1): of RGB in [0, 1]
+    scale: Tensor
     shift: Tensor
 
     def __init__(self, widths: Sequence[Sequence[int]], ranks: Sequence[Sequence[int]]) -> None:
@@ -155,8 +155,7 @@ class CompactVGG(LossNetwork):
         ends = sorted({self.ends[name] for name in layers})
         if self.can_fuse(images):
             # bfloat16 from here on: half the bytes to move, here and on the way back
-            x = F.pixel_unshuffle(x.bfloat16(), GRID)
-            outputs: Sequence[Tensor] = self.fused(self.trunk)(x, ends)
+            outputs = self.fused(self.trunk)(F.pixel_unshuffle(x.bfloat16(), GRID), ends)
         else:
             outputs = self._run(F.pixel_unshuffle(x, GRID), ends)
         trunk = dict(zip(ends, outputs, strict=True))
@@ -172,13 +171,13 @@ class CompactVGG(LossNetwork):
             answer[name] = ProjectedFeatures(features, weight, style, size)
         return answer
 
-    def _run(self, x: Tensor, ends: Sequence[int]) -> list[Tensor]:
+    def _run(self, x: Tensor, ends: Sequence[int]) -> tuple[Tensor, ...]:
         outputs = []
         for index, layer in enumerate(self.trunk[: ends[-1] + 1]):
             x = layer(x)
             if index in ends:
                 outputs.append(x)
-        return outputs
+        return tuple(outputs)
 
 
 def _linear(inputs: int, outputs: int, side: int) -> nn.Conv2d:

@@ -11,15 +11,14 @@ again, and takes that of the ReLU before along. The results are the same.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
-
-from fst.system.devices import has_bf16_kernels
 
 _POOL = ([2, 2], [2, 2], [0, 0], [1, 1], False)  # kernel, stride, padding, dilation, ceil mode
 
@@ -64,13 +63,25 @@ class LossNetwork(nn.Module):
         return self._fused
 
 
-class _Convolution(NamedTuple):
-    """A layer's weights, prepared for its passes."""
+@dataclass(frozen=True)
+class _Convolution:
+    """A frozen convolution, prepared: bf16, channels-last."""
 
-    weight: Tensor  # (O, I, h, w)
-    turned: Tensor  # of the gradient's convolution, (I, O, h, w)
+    kernel: Tensor
+    turned: Tensor  # the kernel of its gradient: turned around, in- and outputs exchanged
     bias: Tensor | None
-    relu: bool  # whether one follows
+    rectified: bool  # whether ReLU follows
+
+    @classmethod
+    def of(cls, layer: nn.Conv2d, rectified: bool) -> "_Convolution":
+        kernel = layer.weight.detach().bfloat16()
+        bias = None if layer.bias is None else layer.bias.detach().bfloat16()
+        turned = kernel.transpose(0, 1).flip(2, 3)
+        last = torch.channels_last
+        return cls(
+            kernel.contiguous(memory_format=last), turned.contiguous(memory_format=last), bias,
+            rectified,
+        )  # fmt: skip
 
 
 class FusedFeatures:
@@ -83,19 +94,13 @@ class FusedFeatures:
 
     def __init__(self, layers: nn.Sequential, compiled: bool = False) -> None:
         self.compiled = compiled
-        self.steps: list[_Convolution | nn.Module] = []  # a module has no weights
+        self.steps: list[_Convolution | nn.MaxPool2d | SpaceToDepth] = []
         self.ends: list[int] = []  # index in ``layers`` of what a step computes
         for index, layer in enumerate(layers):
             if isinstance(layer, nn.Conv2d):
-                weight = layer.weight.detach().bfloat16()
-                bias = None if layer.bias is None else layer.bias.detach().bfloat16()
-                turned = weight.transpose(0, 1).flip(2, 3)
-                weight, turned = (
-                    w.contiguous(memory_format=torch.channels_last) for w in (weight, turned)
-                )
-                relu = isinstance(layers[index + 1], nn.ReLU)
-                self.steps.append(_Convolution(weight, turned, bias, relu))
-                self.ends.append(index + relu)
+                rectified = isinstance(layers[index + 1], nn.ReLU)
+                self.steps.append(_Convolution.of(layer, rectified))
+                self.ends.append(index + rectified)
             elif isinstance(layer, nn.MaxPool2d | SpaceToDepth):
                 self.steps.append(layer)
                 self.ends.append(index)
@@ -135,51 +140,49 @@ class _Pass(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         x = images.bfloat16().contiguous(memory_format=torch.channels_last)
         outputs, chosen = [], []  # by step; where of four the greatest was, None of a convolution
-        for layer in net.steps[: keep[-1] + 1]:
+        for step in net.steps[: keep[-1] + 1]:
             indices = None
-            if isinstance(layer, _Convolution):
-                x = _convolve(x, layer.weight, layer.bias, layer.relu)
-            elif isinstance(layer, nn.MaxPool2d):
+            if isinstance(step, _Convolution):
+                x = _convolve(x, step.kernel, step.bias, step.rectified)
+            elif isinstance(step, nn.MaxPool2d):
                 x, indices = net.pool(x)
             else:
-                x = layer(x)
+                x = step(x)
             outputs.append(x)
             chosen.append(indices)
         if ctx.needs_input_grad[0]:
             ctx.save_for_backward(*outputs, *chosen)
             ctx.net, ctx.keep, ctx.dtype = net, keep, images.dtype
-        return tuple(outputs[step] for step in keep)
+        return tuple(outputs[k] for k in keep)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, None, None]:
         given = dict(zip(ctx.keep, gradients, strict=True))
         count, net = ctx.keep[-1] + 1, ctx.net
-        outputs = [each.detach() for each in ctx.saved_tensors[:count]]
-        chosen = ctx.saved_tensors[count:]
-        gradient: Tensor | None = None
-        through = False  # ReLU's gradient is taken already
-        for step in reversed(range(count)):
-            layer = net.steps[step]
-            if isinstance(layer, SpaceToDepth):
+        saved: list[Any] = [None if each is None else each.detach() for each in ctx.saved_tensors]
+        outputs, chosen = saved[:count], saved[count:]
+        gradient, through = None, False  # through: ReLU's gradient is taken already
+        for k in reversed(range(count)):
+            step = net.steps[k]
+            if isinstance(step, SpaceToDepth):
                 if gradient is not None:
-                    gradient = depth_to_space(gradient, outputs[step - 1].shape)
+                    gradient = depth_to_space(gradient, outputs[k - 1].shape)
                 through = False
                 continue
-            if not isinstance(layer, _Convolution):
+            if isinstance(step, nn.MaxPool2d):
                 if gradient is not None:  # where the greatest of four is 0, so are all
-                    before = outputs[step - 1]
-                    gradient = net.unpool(gradient, before, outputs[step], chosen[step])
+                    gradient = net.unpool(gradient, outputs[k - 1], outputs[k], chosen[k])
                 through = True
                 continue
-            own = given.get(step)
+            own = given.get(k)
             if own is not None:
                 own = own.contiguous(memory_format=torch.channels_last)
-                gradient = net.add_rectified(gradient, own, outputs[step])
-            elif gradient is not None and layer.relu and not through:
-                gradient = _rectify(gradient, outputs[step])
+                gradient = net.add_rectified(gradient, own, outputs[k])
+            elif gradient is not None and step.rectified and not through:
+                gradient = _rectify(gradient, outputs[k])
             if gradient is not None:
-                gradient = _convolve(gradient, layer.turned, None, False)
+                gradient = _convolve(gradient, step.turned, None, False)
                 through = False
         return None if gradient is None else gradient.to(ctx.dtype), None, None
 
@@ -249,7 +252,8 @@ def bf16_kernels_available(images: Tensor) -> bool:
         images.device.type == "cpu"
         and torch.is_autocast_enabled("cpu")
         and torch.get_autocast_dtype("cpu") == torch.bfloat16
-        and has_bf16_kernels()
+        and torch.backends.mkldnn.is_available()
+        and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     )
 
 

@@ -16,7 +16,6 @@ Losses are float32 whatever the precision of the images and features.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -140,11 +139,11 @@ class PerceptualLoss(nn.Module):
                 for layer in self.style
             }
             terms = {
-                "content": _weighted_sum(self.content, content),
-                "style": _weighted_sum(self.style, style),
+                "content": _weigh(content, self.content),
+                "style": _weigh(style, self.style),
                 "tv": total_variation(stylized),
             }
-            total = _weighted_sum(self.weights, terms)
+            total = _weigh(terms, self.weights)
         layers = {f"content_{name}": term for name, term in content.items()}
         layers |= {f"style_{name}": term for name, term in style.items()}
         return {"total": total, **terms, **layers}
@@ -154,5 +153,7 @@ class PerceptualLoss(nn.Module):
         return f"{self.normalization}: {weighted}; content {self.content}; style {self.style}"
 
 
-def _weighted_sum(weights: Mapping[str, float], terms: Mapping[str, Tensor]) -> Tensor:
-    return cast(Tensor, sum(weights[name] * term for name, term in terms.items()))
+def _weigh(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """The weighted sum of scalars."""
+    weighted = [weights[name] * term for name, term in terms.items()]
+    return sum(weighted[1:], start=weighted[0])

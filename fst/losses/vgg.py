@@ -88,7 +88,7 @@ class VGGFeatures(LossNetwork):
         InputError: An unknown layer or architecture, or weights that cannot be had or used.
     """
 
-    mean: Tensor  # (1, 3, 1, 1), RGB in [0, 1]
+    mean: Tensor
     std: Tensor
 
     def __init__(
@@ -162,17 +162,18 @@ def _load(
         )
     else:
         state, own_mean, own_std = _read(Path(weights).expanduser(), arch)
-    own_mean, own_std = mean or own_mean, std or own_std
-    for label, value in (("mean", own_mean), ("std", own_std)):
-        if value is None or len(value) != 3:
-            raise InputError(
-                f"{weights}: expected its {label} for R, G and B in [0, 1], found {value}; "
-                f"try loss.extractor.{label}=[r,g,b] (std of Caffe weights: 1/255)"
-            )
     state = {key.removeprefix("features."): value for key, value in state.items()}
-    assert own_mean is not None  # else refused above
-    assert own_std is not None
-    return state, own_mean, own_std
+    own_mean = _three(mean or own_mean, "mean", weights)
+    return state, own_mean, _three(std or own_std, "std", weights)
+
+
+def _three(values: Sequence[float] | None, label: str, weights: str) -> Sequence[float]:
+    if values is None or len(values) != 3:
+        raise InputError(
+            f"{weights}: expected its {label} for R, G and B in [0, 1], found {values}; "
+            f"try loss.extractor.{label}=[r,g,b] (std of Caffe weights: 1/255)"
+        )
+    return values
 
 
 def _download(release: _Release, arch: str) -> dict[str, Tensor]:

@@ -38,7 +38,7 @@ class Stylizer:
     """One trained style, or a blend of several, ready to repaint pictures.
 
     Args:
-        style: The name of a shipped style, or the path of a release file; or several with weights,
+        style: The name of a shipped style, or the path of a style file; or several with weights,
             ``"starry_night:0.6,great_wave:0.4"``, whose results are averaged.
         device: ``auto`` takes a GPU where there is one; or ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         engine: ``auto`` or one of `fst.engines.ENGINES`.
@@ -50,7 +50,7 @@ class Stylizer:
             of one piece and whatever memory that takes.
 
     Attributes:
-        cards: What each style's release file says of itself (`fst.styles.release`).
+        cards: What each style file says of itself (`fst.styles.release`).
         device: The device chosen.
         engine: The engine chosen, with its ``name`` and ``precision``.
 

@@ -1,4 +1,4 @@
-"""What a run shows and leaves behind: samples, throughput, profile, card, style file."""
+"""What a run shows and leaves behind: samples, throughput, profile, card."""
 
 import time
 from collections.abc import Mapping
@@ -15,8 +15,8 @@ from torchvision.utils import make_grid
 
 from fst.images import Photo, save_picture, to_array
 from fst.system.files import atomic_path, make_folder
-from fst.training.checkpoints import reported
-from fst.training.trainer import log_interval, photos_of
+from fst.training.checkpoints import log_interval, warn_unless_written
+from fst.training.data import photos_of
 
 
 def _tensorboard(trainer: pl.Trainer) -> Any | None:
@@ -30,12 +30,12 @@ def _tensorboard(trainer: pl.Trainer) -> Any | None:
 class RunLogger(TensorBoardLogger):
     """TensorBoard without the curve of the epoch: photos are an endless stream here.
 
-    What cannot be written is reported, and training goes on.
+    What cannot be written becomes a line on stderr, and training goes on.
     """
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        with reported("curves"):
+        with warn_unless_written("curves"):
             try:
                 super().log_metrics({k: v for k, v in metrics.items() if k != "epoch"}, step)
             except ValueError as error:  # what Lightning makes of every error
@@ -43,17 +43,17 @@ class RunLogger(TensorBoardLogger):
 
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        with reported("hparams"):
+        with warn_unless_written("hparams"):
             super().log_hyperparams(*args, **kwargs)
 
     @rank_zero_only
     def save(self) -> None:
-        with reported("curves"):
+        with warn_unless_written("curves"):
             super().save()
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        with reported("curves"):
+        with warn_unless_written("curves"):
             super().finalize(status)
 
 
@@ -71,20 +71,20 @@ class SampleGrid(Callback):
     def __init__(self, every_n_steps: int, photos: int, folder: str | Path) -> None:
         self.every_n_steps, self.count, self.folder = every_n_steps, photos, Path(folder)
         self._photos = torch.empty(0)
-        self._shown = 0
+        self._last = 0  # step of the last grid
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        dataset = photos_of(trainer).held_out_photos()
-        count = min(self.count, len(dataset))
-        self._photos = torch.stack([dataset[k][0] for k in range(count)]).float() / 255
+        held_out = photos_of(trainer).held_out_photos()
+        count = min(self.count, len(held_out))
+        self._photos = torch.stack([held_out[k][0] for k in range(count)]).float() / 255
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any, **__: Any
     ) -> None:
         step = trainer.global_step
         due = step > 0 and (step % self.every_n_steps == 0 or step == trainer.max_steps)
-        if due and step != self._shown and trainer.is_global_zero:
-            self._shown = step  # accumulated batches share a step
+        if due and step != self._last and trainer.is_global_zero:
+            self._last = step  # accumulated batches share a step
             self._show(trainer, pl_module, step)
 
     def _show(self, trainer: pl.Trainer, pl_module: pl.LightningModule, step: int) -> None:
@@ -92,7 +92,7 @@ class SampleGrid(Callback):
             stylized = pl_module(self._photos.to(pl_module.device)).cpu()
         pairs = torch.stack([self._photos, stylized], dim=1).flatten(0, 1)  # photo, stylized, ...
         grid = make_grid(pairs, nrow=4)
-        with reported("samples"):
+        with warn_unless_written("samples"):
             save_picture(Photo(to_array(grid)), self.folder / f"step_{step:06d}.png")
             if writer := _tensorboard(trainer):
                 # Lightning's curves count from 0: after the tenth step they are at 9
@@ -176,17 +176,18 @@ class Profile(Callback):
             self._profiler.start()
 
     def on_train_batch_end(self, *_: Any) -> None:
-        if self._profiler and self._seen >= self._last:
-            self._write(self._profiler)
+        if self._seen >= self._last:
+            self._write()
 
     def on_train_end(self, *_: Any) -> None:
-        if self._profiler:
-            self._write(self._profiler)
+        self._write()
 
-    def _write(self, profiler: torch.profiler.profile) -> None:
-        self._profiler = None
+    def _write(self) -> None:
+        profiler, self._profiler = self._profiler, None
+        if profiler is None:
+            return
         profiler.stop()
-        with reported("profile"):
+        with warn_unless_written("profile"):
             make_folder(self.folder)
             with atomic_path(self.folder / "trace.json") as temporary:
                 profiler.export_chrome_trace(str(temporary))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fst.losses.temporal import FLAT, shift_error
 from fst.networks import STRIDE
 from fst.system.errors import InputError
-from fst.training.trainer import log_interval
+from fst.training.checkpoints import log_interval
 from fst.training.views import TrainingViews
 
 

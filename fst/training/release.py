@@ -9,12 +9,12 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
-from torch import nn
 
 from fst import __version__
 from fst.styles import save_style
-from fst.training.checkpoints import reported
-from fst.training.trainer import photos_of
+from fst.training.checkpoints import warn_unless_written
+from fst.training.data import photos_of
+from fst.training.lit_module import StyleModule
 
 
 class Release(Callback):
@@ -31,8 +31,9 @@ class Release(Callback):
 
     def __init__(self, path: str | Path, card: dict[str, Any]) -> None:
         self.path, self.card = Path(path), card
-        self.best, self.step = float("inf"), -1
+        self.best = float("inf")
         self.metrics: dict[str, float] = {}  # of the last validation
+        self.step = -1  # likewise
         self.written = self.path  # what it went to
         self.missing = False  # whether the last one could not be written
         self._seconds = 0.0  # before a resume
@@ -68,7 +69,7 @@ class Release(Callback):
 
     def _write(self, trainer: pl.Trainer, pl_module: pl.LightningModule, path: Path) -> None:
         self.missing = True
-        with reported("style file"):
+        with warn_unless_written("style file"):
             self._save(trainer, pl_module, path)
             self.written, self.missing = path, False
             self.best = min(self.best, self.metrics["total"])
@@ -76,6 +77,7 @@ class Release(Callback):
     def _save(self, trainer: pl.Trainer, pl_module: pl.LightningModule, path: Path) -> None:
         if not trainer.is_global_zero:
             return
+        assert isinstance(pl_module, StyleModule)
         progress = {"steps": trainer.global_step, "seconds": round(self.seconds())}
         card = {
             **self.card,
@@ -90,5 +92,4 @@ class Release(Callback):
             },
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         }
-        assert isinstance(pl_module.net, nn.Module)
         save_style(path, pl_module.net, card)

@@ -24,7 +24,7 @@ def stylize(checkpoint):
 
 @pytest.fixture
 def other(tmp_path):
-    """A release file of another untrained network."""
+    """A style file of another untrained network."""
     torch.manual_seed(1)
     path = tmp_path / "other.safetensors"
     network = {"name": "transformer", "arguments": {"width": 4}}
