@@ -15,7 +15,7 @@ Departures from the papers:
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -58,6 +58,8 @@ class Iteration:
 
 @dataclass(frozen=True)
 class _Look:
+    """The terms of a picture, and the gradient of their total."""
+
     where: Tensor
     terms: dict[str, Tensor]
     gradient: Tensor
@@ -106,31 +108,32 @@ def optimize(
         InputError: An unknown optimiser.
         OptimizationLostError: The objective is NaN or infinite.
     """
-    picture = start.detach().clone().contiguous().requires_grad_()  # L-BFGS wants it so
+    picture = start.detach().clone().contiguous().requires_grad_()  # L-BFGS wants it contiguous
     stepper = _make_optimizer(picture, optimizer, line_search, lr)
     searching = optimizer == "lbfgs" and line_search
     evaluations, seconds, number = 0, 0.0, 0
     content = loss.content_of(photo)
-    seen: _Look | None = None  # a line search ends where it has looked: no need to look again
+    last: _Look | None = None  # a line search ends where it has looked: no need to look again
 
-    def closure() -> Tensor:
-        nonlocal evaluations, seen
-        if seen and torch.equal(seen.where, picture):
-            picture.grad = seen.gradient.clone()
-            return seen.terms["total"]
+    def look() -> _Look:
+        nonlocal evaluations, last
+        if last and torch.equal(last.where, picture):
+            picture.grad = last.gradient.clone()
+            return last
         evaluations += 1
         stepper.zero_grad()
         shown = picture.clamp(0, 1).contiguous(memory_format=torch.channels_last)  # departure 1
         terms = loss(shown, content)
         terms["total"].backward()
+        assert picture.grad is not None
         terms = {name: term.detach() for name, term in terms.items()}
-        seen = _Look(picture.detach().clone(), terms, picture.grad.clone())
-        return terms["total"]
+        last = _Look(picture.detach().clone(), terms, picture.grad.clone())
+        return last
 
     while True:
         began = time.perf_counter()
-        closure()
-        done, here = evaluations, seen
+        here = look()
+        done = evaluations
         values = {name: float(term) for name, term in here.terms.items()}
         if not math.isfinite(values["total"]):
             raise OptimizationLostError(
@@ -140,7 +143,7 @@ def optimize(
         seconds += time.perf_counter() - began
         yield Iteration(number, done, seconds, values, here.where.clamp(0, 1))
         began = time.perf_counter()  # not what the caller does with the picture
-        stepper.step(closure)
+        stepper.step(lambda: float(look().terms["total"]))
         if not searching:
             with torch.no_grad():
                 picture.clamp_(0, 1)  # departure 1
@@ -160,7 +163,7 @@ def scales(side: int, coarsest: int = COARSEST) -> list[int]:
     return sides
 
 
-def planned(side: int, iterations: int) -> int:
+def count_iterations(side: int, iterations: int) -> int:
     """Iterations of `coarse_to_fine` over all its scales."""
     return iterations + (len(scales(side)) - 1) * _finer(iterations)
 
@@ -176,7 +179,7 @@ def coarse_to_fine(
     line_search: bool = True,
     lr: float | None = None,
     seed: int = 0,
-) -> Iterator[tuple[int, Iteration]]:
+) -> Generator[tuple[int, Iteration], None, None]:
     """Optimise a picture of any size: the coarse one decides what the finer ones refine.
 
     The loss sees little more than a hundred pixels at once, so a large picture optimised at once
@@ -206,7 +209,8 @@ def coarse_to_fine(
         if picture is None:
             begin, count = start_picture(small, start, seed), iterations
         else:
-            begin, count = _resize(picture, small.shape[-2:]), _finer(iterations)
+            height, width = small.shape[-2:]
+            begin, count = _resize(picture, (height, width)), _finer(iterations)
         for state in optimize(small, loss, begin, optimizer, line_search, lr):
             yield side, state
             if state.number == count:

@@ -1,4 +1,4 @@
-"""Measure on this machine what the README says of speed and memory.
+"""Measure on this machine what the documents say of speed and memory.
 
 python scripts/benchmark.py stylize --json times.json
 python scripts/benchmark.py stylize --engines eager openvino --sizes 512x512 1920x1080
@@ -10,7 +10,7 @@ python scripts/benchmark.py folder PHOTOS --count 300
 python scripts/benchmark.py photos PHOTOS --counts 1000 100000 1000000
 
 Tables go to stdout, progress to stderr. How each number is measured is said in
-scripts/benchmarks/. What is measured on CUDA GPUs alone has not been run yet.
+scripts/benchmarks/.
 """
 
 import argparse
@@ -22,21 +22,9 @@ from typing import Any
 # what needs torch is imported later: --help is quick
 from fst.system.errors import InputError, one_line_errors
 from fst.system.files import atomic_path, check_folder
+from fst.system.tables import markdown_table
 
 ENGINES = "eager", "compile", "onnxruntime", "openvino"
-TITLES = {
-    "setting": "setting",
-    "variant": "variant",
-    "images_per_s": "images/s",
-    "spread": "spread",
-    "ratio": "ratio",
-    "ratio_same_width": "same width",
-    "peak_mib": "peak MiB",
-    "first_call_s": "first call s",
-    "new_size_s": "new size s",
-    "floor_ratio": "floor x",
-    "psnr": "PSNR dB",
-}
 SIZES = "256x256", "512x512", "1024x1024", "1920x1080", "640x480"
 Tables = Iterable[tuple[Any, list[Any]]]  # titles, by the rows' names where rows have them
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -74,7 +62,7 @@ def parse_args() -> argparse.Namespace:
     add("--repeats", type=int, default=5, help="starts, of which the median is (%(default)s)")
     _add_engine(command)
 
-    text = "scripts/train.py against a plainly written loop in float32"
+    text = "fst train against a plainly written loop in float32"
     command = commands.add_parser("train", help=text, description=text)
     add = command.add_argument
     settings = "fast", "johnson2016"
@@ -142,7 +130,7 @@ def stylize(args: argparse.Namespace) -> Tables:
         args.repeats = 1
         args.sizes = SIZES[:1] if args.sizes is SIZES else args.sizes
     args.sizes = [parse_size(text) for text in args.sizes]
-    return ((TITLES, rows) for rows in passes.run(args))
+    return ((passes.TITLES, rows) for rows in passes.run(args))
 
 
 def train(args: argparse.Namespace) -> Tables:
@@ -182,19 +170,20 @@ def photos(args: argparse.Namespace) -> Tables:
 
 def show(tables: Tables, file: Path | None) -> None:
     """Print tables as they come, and write the rows that have names to a JSON file."""
-    from benchmarks.measuring import machine, table
+    from benchmarks.measuring import digits, machine
 
     print(machine(), end="\n\n")
-    named = []
+    dicts = []
     for titles, rows in tables:
         if isinstance(titles, dict):
-            named += rows
+            dicts += rows
             rows = [[row[key] for key in titles] for row in rows]
             titles = list(titles.values())
-        print(table(titles, rows), end="\n\n", flush=True)
+        table = markdown_table(titles, [[digits(value) for value in row] for row in rows])
+        print(table, end="\n\n", flush=True)
     if file:
         with atomic_path(file) as temporary:
-            temporary.write_text(json.dumps(named, indent=1) + "\n")
+            temporary.write_text(json.dumps(dicts, indent=1) + "\n")
 
 
 def main() -> None:

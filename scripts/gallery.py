@@ -2,36 +2,37 @@
 
 python scripts/gallery.py
 
-Writes docs/gallery.md with one sheet a style (every bundled photo, four strengths, strokes at three
-scales), docs/contact_sheet.jpg with one photo in every style; and the table in
-checkpoints/README.md, which is what the release files say of themselves.
+Writes docs/gallery.md with one sheet for each style (every bundled photo, four strengths, strokes
+of three sizes), docs/contact_sheet.jpg with one photo in every style, and the table in
+checkpoints/README.md, which repeats what the style files say of themselves.
 """
 
 import argparse
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from tqdm import tqdm
 
-from fst.images import Photo, find_images, flatten, read_photo, save_picture
+from fst.images import Photo, captioned_sheet, find_images, flatten, read_photo, save_picture
 from fst.styles import find_style, load_style, shipped_styles
 from fst.stylizer import Stylizer
 from fst.system.errors import InputError, one_line_errors
 from fst.system.files import atomic_path
+from fst.system.tables import markdown_table
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 STRENGTHS, SCALES = (0.25, 0.5, 0.75, 1), (0.5, 1, 2)
-ROW, GAP, CAPTION, TEXT = 300, 8, 26, 16  # px
-ACROSS = 4  # pictures a row of the contact sheet
+HEIGHT = 300  # px of a picture
+ACROSS = 4  # pictures in a row of the contact sheet
 QUALITY = 80
 MARK = "<!-- table: scripts/gallery.py -->"  # before and after it
 COLUMNS = (
     "style", "painting", "width", "style weight", "steps", "minutes", "johnson", "strict",
     "gatys5 style", "gatys5 content", "MB",
 )  # fmt: skip
-WIDE = "-w32"  # names of the wide networks' files; each has a narrow one of the same style
+WIDE = "-w32"  # the end of a wide network's name; a narrow one of the same style is beside it
 
 
 def parse_args() -> argparse.Namespace:
@@ -48,92 +49,64 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def captioned(rows: list[list[tuple[str, Image.Image]]]) -> Image.Image:
-    """Rows of pictures of ``ROW`` px height, each with its caption above it, on white."""
-    font = ImageFont.load_default(TEXT)
-    scaled = [
-        [
-            (text, image.resize((round(image.width * ROW / image.height), ROW)))
-            for text, image in row
-        ]
-        for row in rows
-    ]
-    width = max(sum(image.width + GAP for _, image in row) for row in scaled) + GAP
-    step = CAPTION + ROW + GAP
-    sheet = Image.new("RGB", (width, step * len(scaled) + GAP), "white")
-    draw = ImageDraw.Draw(sheet)
-    for number, row in enumerate(scaled):
-        left = GAP
-        for text, image in row:
-            draw.text((left, number * step + GAP), text, fill="black", font=font)
-            sheet.paste(image, (left, number * step + GAP + CAPTION - 4))
-            left += image.width + GAP
-    return sheet
-
-
 def style_sheet(stylize: Stylizer, photos: list[tuple[str, Image.Image]]) -> Image.Image:
     """Every photo, then the first one in several strengths and with strokes of several sizes."""
     first = photos[0][1]
     everything = [(name, stylize(photo)) for name, photo in photos]
     strengths = [(f"--strength {s:g}", stylize(first, strength=s)) for s in STRENGTHS]
     scales = [(f"--scale {s:g}", stylize(first, scale=s)) for s in SCALES]
-    return captioned([everything, strengths, scales])
+    return captioned_sheet([everything, strengths, scales], HEIGHT)
 
 
 def chapter(style: str, card: dict[str, Any]) -> str:
     """The style's part of gallery.md."""
     painting = card["style"]
-    found = card.get("evaluation")
-    lines = [
-        f"## {style}",
-        "",
+    text = (
         f"[{painting['title']}]({painting['page']}), {painting['painter']}, {painting['year']} "
-        f"({painting['licence']}).",
-    ]
+        f"({painting['licence']})."
+    )
     if style.endswith(WIDE):
-        lines[-1] += f" The network of width 32 beside `{style.removesuffix(WIDE)}`."
-    if found:
-        lines += ["", measured(found)]
-    return "\n".join([*lines, "", f"![{style}](gallery/{style}.jpg)", ""])
+        text += f" The network of width 32 beside `{style.removesuffix(WIDE)}`."
+    paragraphs = [f"## {style}", text, f"![{style}](gallery/{style}.jpg)\n"]
+    if "evaluation" in card:
+        paragraphs.insert(2, verdict(card["evaluation"]))
+    return "\n\n".join(paragraphs)
 
 
-def measured(found: dict[str, Any]) -> str:
+def verdict(evaluation: dict[str, Any]) -> str:
+    """What the style is worth, in one sentence."""
     worth = " and ".join(
-        f"{figures['median']:.0f} ({name})" for name, figures in found["equivalents"].items()
+        f"{figures['median']:.0f} ({name})" for name, figures in evaluation["equivalents"].items()
     )
     text = f"One pass is worth {worth} iterations of Gatys' method; " if worth else ""
-    distances = found["gatys5"]
+    distances = evaluation["gatys5"]
     return (
         f"{text}gatys5 style {distances['style']:.3f}, content {distances['content']:.2f} "
         f"at {distances['size']} px."
     )
 
 
-def table(styles: list[str]) -> str:
-    """One row a release file, from its card; a dash where it says nothing."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
-    for style in styles:
-        path = find_style(style)
-        _, card = load_style(path)
-        painting, training = card["style"], card["training"]
-        found = card.get("evaluation", {"equivalents": {}, "gatys5": {}})
-        cells = [
-            f"`{style}`",
-            f"[{painting['title']}]({painting['page']}), {painting['painter']}, {painting['year']}",
-            card["network"]["arguments"]["width"],
-            card["loss"]["style_weight"],
-            f"{training['steps']:,}",
-            round(training["seconds"] / 60),
-            *(worth(found["equivalents"].get(name)) for name in ("johnson", "strict")),
-            *(found["gatys5"].get(name, "-") for name in ("style", "content")),
-            f"{path.stat().st_size / 1e6:.2f}",
-        ]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines)
+def cells(style: str) -> list[object]:
+    """A style file's row of the table, from its card; a dash where the card says nothing."""
+    path = find_style(style)
+    _, card = load_style(path)
+    painting, training = card["style"], card["training"]
+    evaluation = card.get("evaluation", {"equivalents": {}, "gatys5": {}})
+    return [
+        f"`{style}`",
+        f"[{painting['title']}]({painting['page']}), {painting['painter']}, {painting['year']}",
+        card["network"]["arguments"]["width"],
+        card["loss"]["style_weight"],
+        f"{training['steps']:,}",
+        round(training["seconds"] / 60),
+        *(median_and_range(evaluation["equivalents"].get(name)) for name in ("johnson", "strict")),
+        *(evaluation["gatys5"].get(name, "-") for name in ("style", "content")),
+        f"{path.stat().st_size / 1e6:.2f}",
+    ]
 
 
-def worth(figures: dict[str, float] | None) -> str:
-    """Median and range of equivalent iterations."""
+def median_and_range(figures: dict[str, float] | None) -> str:
+    """Of equivalent iterations."""
     if figures is None:
         return "-"
     return f"{figures['median']:.0f} ({figures['min']:.0f} to {figures['max']:.0f})"
@@ -146,7 +119,7 @@ def put_table(path: Path, styles: list[str]) -> None:
         raise InputError(
             f"{path}: expected {MARK} before and after the table, found {len(parts) - 1}"
         )
-    parts[1] = f"\n{table(styles)}\n"
+    parts[1] = f"\n{markdown_table(COLUMNS, map(cells, styles))}\n"
     with atomic_path(path) as temporary:
         temporary.write_text(MARK.join(parts), encoding="utf-8")
 
@@ -164,7 +137,8 @@ def draw(styles: list[str], drawn: list[str], photos: list[Path], output: Path) 
             sheet = Photo.from_image(style_sheet(stylize, pictures))
             save_picture(sheet, output / "gallery" / f"{style}.jpg", quality=QUALITY)
     rows = [tiles[k : k + ACROSS] for k in range(0, len(tiles), ACROSS)]
-    save_picture(Photo.from_image(captioned(rows)), output / "contact_sheet.jpg", quality=QUALITY)
+    sheet = captioned_sheet(rows, HEIGHT)
+    save_picture(Photo.from_image(sheet), output / "contact_sheet.jpg", quality=QUALITY)
     head = (
         "# Gallery\n\nEvery shipped style on the bundled photos, at four strengths and with "
         "strokes of three sizes.\nMade by `make gallery`.\n"

@@ -1,8 +1,8 @@
-"""Paint a picture with a computer's own hand: a style to train with that needs no download.
+"""Paint a picture by rule: a style to train with that needs no download.
 
 python scripts/generate_painting.py -o paintings/tides.jpg
 
-How is said in scripts/composing/strokes.py.
+How it is painted: scripts/drawing/strokes.py.
 """
 
 import argparse

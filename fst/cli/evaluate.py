@@ -25,7 +25,7 @@ from fst.evaluation.traces import PROTOCOLS
 from fst.images import Photo, contact_sheet, find_images, save_picture
 from fst.losses import PerceptualLoss
 from fst.styles import find_style, load_style, replace_card, shipped_styles
-from fst.system.devices import autocast, pick_device, resolve_precision
+from fst.system.devices import autocast, choose_device, resolve_precision
 from fst.system.errors import InputError, check_whole, one_line_errors
 from fst.system.files import atomic_path, check_folder
 from fst.system.process import leave, signals
@@ -53,7 +53,7 @@ def evaluate(cfg: DictConfig) -> dict[str, dict[str, Any]]:
     check_folder(output)
     styles = [read(file, cfg) for file in find_styles(cfg.styles)]
     paths, large = find_photos(str(cfg.photos), cfg.held_out), find_large(cfg.large_photos)
-    device = pick_device(cfg.device)
+    device = choose_device(cfg.device)
     gatys5 = instantiate(cfg.gatys5).to(device, memory_format=torch.channels_last)
     results = {}
     for style in styles:

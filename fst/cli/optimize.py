@@ -25,7 +25,7 @@ from fst.gatys import (
     Iteration,
     OptimizationLostError,
     coarse_to_fine,
-    planned,
+    count_iterations,
     scales,
 )
 from fst.images import (
@@ -38,7 +38,7 @@ from fst.images import (
     to_array,
     to_tensor,
 )
-from fst.system.devices import autocast, pick_device
+from fst.system.devices import autocast, choose_device
 from fst.system.errors import InputError, check_whole
 from fst.system.files import check_folder
 from fst.system.process import interrupt, leave, signals
@@ -53,7 +53,7 @@ def optimize(cfg: DictConfig) -> Iteration:
     check_settings(cfg)
     output = output_of(cfg)
     check_folder(output.parent)
-    device = pick_device(cfg.device)
+    device = choose_device(cfg.device)
     began = time.perf_counter()
     photo = to_tensor(resize_longer(flatten(read_photo(cfg.photo)), cfg.size))[None].to(device)
     painting = load_largest(find_painting(cfg.style), cfg.style.size, cfg.size)[None].to(device)
@@ -122,7 +122,7 @@ def watched(
 ) -> Iterator[Iteration]:
     """The states as they come, with progress bar, pictures on the way and TensorBoard's curves."""
     writer = SummaryWriter(output.with_suffix("")) if cfg.tensorboard else None
-    total = planned(cfg.size, cfg.iterations)
+    total = count_iterations(cfg.size, cfg.iterations)
     with tqdm(total=total, unit="it", disable=None) as bar:
         for side, state in states:
             bar.set_description(f"{side} px", refresh=False)

@@ -10,7 +10,7 @@ import hashlib
 import shlex
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ from fst.training.lit_module import StyleModule
 from fst.training.release import Release
 from fst.training.runs import config_of, find_resume, resume_step
 from fst.training.start import begin_with
+from fst.training.views import views_for
 
 
 def train(cfg: DictConfig) -> Path:
@@ -61,8 +62,9 @@ def train(cfg: DictConfig) -> Path:
     painting = load_painting(find_painting(cfg.style), cfg.style.size)
     photos = instantiate(cfg.data)
     photos.setup()  # before the loss network, so that a wrong folder is said at once
-    loss = instantiate(cfg.loss)
+    loss = instantiate(cfg.loss, compiled=cfg.compile)
     loss.set_style(painting[None])
+    views = views_for(loss, painting[None])
     net = start_from(instantiate(cfg.network), cfg.init)
     module = StyleModule(
         net,
@@ -71,6 +73,7 @@ def train(cfg: DictConfig) -> Path:
         instantiate(cfg.scheduler),
         cfg.shift_weight,
         cfg.compile,
+        views,
     )
 
     release = Release(run / f"{cfg.style.name}.safetensors", describe(cfg))
@@ -164,12 +167,22 @@ def check_same_run(cfg: DictConfig, began: DictConfig) -> None:
     keys += ["shift_weight", "data.crop_size", "trainer.accumulate_grad_batches"]
     keys += [f"loss.{key}" for key in cfg.loss if key != "extractor"]
     for key in keys:
-        then, now = OmegaConf.select(began, key), OmegaConf.select(cfg, key)
+        then, now = (_comparable(key, OmegaConf.select(config, key)) for config in (began, cfg))
         if then != now:
             raise InputError(
                 f"resume: expected {key}={then}, as the run began with, found {now}; "
                 "repeat the settings of its command"
             )
+
+
+def _comparable(key: str, setting: Any) -> Any:
+    """A setting with only the last word of each ``_target_``: classes keep their names when their
+    modules move."""
+    if key.endswith("_target_") and isinstance(setting, str):
+        return setting.rsplit(".", 1)[-1]
+    if isinstance(setting, Mapping):
+        return {name: _comparable(name, setting[name]) for name in setting}
+    return setting
 
 
 def describe(cfg: DictConfig) -> dict[str, Any]:

@@ -4,12 +4,11 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from fst.engines.simplify import LOOK, mean_colour
 from fst.images import to_array, to_tensor
-from fst.networks import STRIDE, check_sides
+from fst.networks import TransformerNet, pad_to_strides
 
 ENGINES = ("eager", "compile", "onnxruntime", "openvino")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -18,10 +17,17 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 class Engine(ABC):
     """A network made ready for one device, in one precision.
 
+    Args:
+        net: Trained; or folded by `fst.engines.simplify.fold_statistics`.
+        device: Where it runs.
+        precision: ``fp32``, ``bf16`` or ``fp16``: of the convolutions; statistics are float32.
+        colour: Of a folded network only: what is subtracted from its pictures, as `deploy` takes
+            it. From other pictures their own mean is subtracted.
+
     Attributes:
         name: One of `ENGINES`.
-        precision: ``fp32``, ``bf16`` or ``fp16``: of the convolutions; statistics are float32.
-        device: Where it runs.
+        precision: See above.
+        device: See above.
         activation_bytes: Of the first layer's output, for each pixel of the picture.
         working_bytes: Memory that it takes at its peak for each pixel of the picture.
     """
@@ -30,20 +36,25 @@ class Engine(ABC):
     precisions: tuple[str, ...]
     live: float  # activations of the first layer's size alive at the peak, as measured
 
-    def __init__(self, net: nn.Module, device: torch.device, precision: str) -> None:
+    def __init__(
+        self,
+        net: TransformerNet,
+        device: torch.device,
+        precision: str,
+        colour: Tensor | None = None,
+    ) -> None:
         self.device, self.precision = device, precision
-        self.load(net)
-        channels = next(m for m in net.modules() if isinstance(m, nn.Conv2d)).out_channels
-        self.activation_bytes = channels * DTYPES[precision].itemsize
+        self.load(net, colour)
+        self.activation_bytes = net.width * DTYPES[precision].itemsize
         self.working_bytes = self.activation_bytes * self.live
 
-    def load(self, net: nn.Module) -> None:
-        """Take a network, or other weights for the one taken before."""
-        self._colour = getattr(net, "colour", None)  # of a folded network
+    def load(self, net: TransformerNet, colour: Tensor | None = None) -> None:
+        """Take another network of the same size; arguments as for the first."""
+        self._colour = colour
         self._load(net)
 
     @abstractmethod
-    def _load(self, net: nn.Module) -> None: ...
+    def _load(self, net: TransformerNet) -> None: ...
 
     @abstractmethod
     def _run(self, batch: Tensor, colour: Tensor) -> Tensor:
@@ -67,8 +78,7 @@ class Engine(ABC):
             InputError: A side is too short.
         """
         height, width = batch.shape[-2:]
-        check_sides(height, width)
-        padded = F.pad(batch, (0, -width % STRIDE, 0, -height % STRIDE), mode="reflect")
+        padded = pad_to_strides(batch)
         if self._colour is not None:
             colour = self._colour.view(1, 3, 1, 1).expand(len(batch), -1, -1, -1)
         else:

@@ -11,26 +11,39 @@ first picture, and again for the few kinds of sizes that its code does not cover
 from importlib.util import find_spec
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from fst.engines.base import ENGINES, Engine
 from fst.engines.onnx_engine import OnnxEngine
 from fst.engines.torch_engine import CompileEngine, EagerEngine
+from fst.networks import TransformerNet
 from fst.system.devices import has_bf16_units
 from fst.system.errors import InputError, install_hint
 
 
 def make_engine(
-    net: nn.Module, device: torch.device, name: str = "auto", precision: str = "auto"
+    net: TransformerNet,
+    device: torch.device,
+    name: str = "auto",
+    precision: str = "auto",
+    colour: Tensor | None = None,
 ) -> Engine:
     """An engine for a network; ``auto`` is the best that is installed and right for the device.
 
     On a CPU that is openvino where it is installed, else eager; bf16 where the CPU has units for
     it (AMX or AVX512-BF16), else fp32. On a CUDA GPU it is eager in fp16, on others eager in fp32.
 
+    Args:
+        net: Trained; or folded by `fst.engines.simplify.fold_statistics`.
+        device: Where to run.
+        name: ``auto`` or one of `ENGINES`.
+        precision: ``auto`` or a key of `DTYPES`. On a CPU without units for bf16 PyTorch rounds as
+            asked, slower than in fp32; openvino would not, and refuses.
+        colour: Of a folded network only, see `Engine`.
+
     Raises:
         InputError: An unknown name, an engine that is not installed or not for this device, or a
-            precision that it does not have.
+            precision that it does not have there.
     """
     if name not in ("auto", *ENGINES):
         raise InputError(f"engine: expected one of auto, {', '.join(ENGINES)}; found {name!r}")
@@ -45,7 +58,7 @@ def make_engine(
     if device.type != "cpu" and name in ("onnxruntime", "openvino"):
         raise InputError(f"engine {name}: runs on cpu, found {device}; try eager or compile")
     engine = _engine_class(name)
-    return engine(net, device, _choose_precision(engine, device, precision))
+    return engine(net, device, _choose_precision(engine, device, precision), colour)
 
 
 def _choose_precision(engine: type[Engine], device: torch.device, precision: str) -> str:
@@ -58,6 +71,11 @@ def _choose_precision(engine: type[Engine], device: torch.device, precision: str
         raise InputError(
             f"precision: expected auto or one of {', '.join(can)} for {engine.name} on "
             f"{device.type}, found {precision!r}"
+        )
+    if (engine.name, precision) == ("openvino", "bf16") and not has_bf16_units():
+        raise InputError(  # it would compute float32 in silence, or imitate bf16 more slowly
+            "precision: expected auto or fp32 for openvino on a CPU without bf16 units (AMX or "
+            "AVX512-BF16), found 'bf16'; try fp32, or the engine eager"
         )
     return precision
 

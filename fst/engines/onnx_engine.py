@@ -1,9 +1,10 @@
 """The network by onnxruntime."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fst.engines.base import Engine
+from fst.networks import TransformerNet
 
 
 class OnnxEngine(Engine):
@@ -11,7 +12,7 @@ class OnnxEngine(Engine):
 
     name, precisions, live = "onnxruntime", ("fp32",), 4.5
 
-    def _load(self, net: nn.Module) -> None:
+    def _load(self, net: TransformerNet) -> None:
         from fst.engines.onnx_export import cached_onnx, open_session
 
         self._session = open_session(cached_onnx(net))

@@ -12,17 +12,18 @@ import json
 import logging
 import os
 import warnings
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from fst.engines import simplify as deploy
+from fst import networks
+from fst.engines import simplify as rewrites
 from fst.engines.simplify import norms, simplify
-from fst.networks import transformer as networks
+from fst.networks import TransformerNet
 from fst.styles.cards import FORMAT, FORMAT_VERSION
 from fst.system.errors import InputError, install_hint
 from fst.system.files import atomic_path, cache_folder, check_folder
@@ -37,7 +38,7 @@ CHECKED = ((1, 3, 45, 38), (1, 3, 160, 121), (3, 3, 16, 30))  # one odd, one lar
 TOLERANCE = 1e-4  # of values in [0, 1]; a step of 8 bits is 4e-3
 
 
-def export_onnx(net: nn.Module, path: str | Path, card: dict[str, Any]) -> float:
+def export_onnx(net: TransformerNet, path: str | Path, card: dict[str, Any]) -> float:
     """Write a network as ONNX, whole or not at all, after comparing it at three other sizes.
 
     Args:
@@ -71,7 +72,7 @@ def export_onnx(net: nn.Module, path: str | Path, card: dict[str, Any]) -> float
     return difference
 
 
-def cached_onnx(net: nn.Module) -> bytes:
+def cached_onnx(net: TransformerNet) -> bytes:
     """The ONNX form of a network, kept in the user's cache: exporting takes about ten seconds.
 
     A network without norms (`fst.engines.simplify.fold_statistics`) is kept once for all its
@@ -96,7 +97,7 @@ def open_session(model: bytes) -> "onnxruntime.InferenceSession":
     return onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
 
 
-def _kept(net: nn.Module) -> bytes:
+def _kept(net: TransformerNet) -> bytes:
     """The ONNX form of a simplified network, from the cache where it is there and whole.
 
     A file is the model behind its SHA-256.
@@ -112,20 +113,26 @@ def _kept(net: nn.Module) -> bytes:
     return model
 
 
-def _fingerprint(net: nn.Module) -> str:
+def _fingerprint(net: TransformerNet) -> str:
     """What the export depends on: weights, the code of the network, the exporter."""
-    import onnx
-
-    digest = hashlib.sha256(f"{torch.__version__} {onnx.__version__}".encode())
-    for source in (networks.__file__, deploy.__file__, __file__):
-        digest.update(Path(source).read_bytes())
+    exporter = [f"{package} {version(package)}" for package in ("torch", "onnx", "onnxscript")]
+    digest = hashlib.sha256(" ".join(exporter).encode())
+    for source in _sources():
+        digest.update(source.read_bytes())
     for name, tensor in net.state_dict().items():
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
         digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()[:32]
 
 
-def _to_onnx(net: nn.Module, card: dict[str, Any]) -> bytes:
+def _sources() -> list[Path]:
+    """Every file that the exported network's passes come from: all networks, rewrites, this one."""
+    rooms = [Path(folder) for folder in networks.__path__]
+    files = [path for room in rooms for path in sorted(room.glob("*.py"))]
+    return [*files, Path(rewrites.__file__), Path(__file__)]
+
+
+def _to_onnx(net: TransformerNet, card: dict[str, Any]) -> bytes:
     size = torch.export.Dim.DYNAMIC
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
@@ -146,6 +153,7 @@ def _to_onnx(net: nn.Module, card: dict[str, Any]) -> bytes:
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
+    assert program is not None  # it is, with dynamo
     return _tidied(program.model_proto, card).SerializeToString()
 
 
@@ -166,7 +174,7 @@ def _tidied(model: "onnx.ModelProto", card: dict[str, Any]) -> "onnx.ModelProto"
     return model
 
 
-def _largest_difference(net: nn.Module, model: bytes) -> float:
+def _largest_difference(net: TransformerNet, model: bytes) -> float:
     session = open_session(model)
     generator = torch.Generator().manual_seed(0)
     differences = []
@@ -182,7 +190,7 @@ def _with_weights(model: bytes, weights: dict[str, torch.Tensor]) -> bytes:
     import onnx
 
     proto = onnx.load_from_string(model)
-    found = {tensor.name: tensor for tensor in proto.graph.initializer}
+    places = {tensor.name: tensor for tensor in proto.graph.initializer}
     for name, tensor in weights.items():
-        found[name].CopyFrom(onnx.numpy_helper.from_array(tensor.numpy(), name))
+        places[name].CopyFrom(onnx.numpy_helper.from_array(tensor.numpy(), name))
     return proto.SerializeToString()

@@ -6,6 +6,8 @@ compiled when it is first needed. Sizes are dynamic.
 
 import contextlib
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,18 +16,23 @@ from torch import Tensor, nn
 from fst.engines.base import Engine
 from fst.engines.simplify import LOOK, BlockConv, UpsampleConv, deploy, mean_colour
 from fst.images import to_tensor
-from fst.networks import STRIDE, InstanceNorm, ResidualBlock, check_sides
+from fst.networks import InstanceNorm, ResidualBlock, TransformerNet, pad_pixels_to_strides
 from fst.networks.layers import ReflectionPad
 from fst.system.errors import InputError
 from fst.system.files import cache_folder, make_folder
 
 # openvino reports its import to its maker; without this package of its own it does not
-sys.modules.setdefault("openvino_telemetry", None)
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 import openvino as ov  # noqa: E402
+from openvino import Node  # noqa: E402
 from openvino import opset13 as op  # noqa: E402
 
-Node = ov.Node
+# One for the process, and for as long as it lives: a core's CPU plugin gives its thread a stack for
+# signals, and frees it with the core. Two cores that go in the order in which they came leave the
+# thread with a stack that is freed: its next signal (Ctrl-C; the end of a loader's worker) kills
+# the process, or writes into what lies there by then.
+CORE = ov.Core()
 
 
 class OpenVinoEngine(Engine):
@@ -33,26 +40,24 @@ class OpenVinoEngine(Engine):
 
     name, precisions, live = "openvino", ("fp32", "bf16"), 3
 
-    def _load(self, net: nn.Module) -> None:
-        self._net = deploy(net)
+    def _load(self, net: TransformerNet) -> None:
+        self._net = deploy(net, self._colour)
         self._requests: dict[bool, ov.InferRequest] = {}
 
     def _run(self, batch: Tensor, colour: Tensor) -> Tensor:
-        batch = np.ascontiguousarray(batch.cpu())
-        return torch.from_numpy(self._infer([batch, np.asarray(colour, np.float32)], frames=False))
+        inputs = [np.ascontiguousarray(batch.cpu()), np.asarray(colour, np.float32)]
+        return torch.from_numpy(self._infer(inputs, frames=False))
 
     def stylize(self, pixels: np.ndarray) -> np.ndarray:
         if pixels.dtype != np.uint8:
             return super().stylize(pixels)
         height, width = pixels.shape[:2]
-        check_sides(height, width)
-        border = (0, -height % STRIDE), (0, -width % STRIDE), (0, 0)
-        padded = np.ascontiguousarray(np.pad(pixels, border, mode="reflect"))[None]
+        padded = np.ascontiguousarray(pad_pixels_to_strides(pixels))[None]
         colour = self._colour
         if colour is None:
             colour = mean_colour(to_tensor(pixels[::LOOK, ::LOOK])[None])
-        colour = np.asarray(colour, np.float32).reshape(1, 3, 1, 1)
-        return self._infer([padded, colour], frames=True)[0, :height, :width]
+        inputs = [padded, np.asarray(colour, np.float32).reshape(1, 3, 1, 1)]
+        return self._infer(inputs, frames=True)[0, :height, :width]
 
     def _infer(self, inputs: list[np.ndarray], frames: bool) -> np.ndarray:
         if frames not in self._requests:
@@ -68,7 +73,7 @@ class OpenVinoEngine(Engine):
         if self._colour is None:  # folded networks serve one picture only
             with contextlib.suppress(InputError):  # no such place: compile each time
                 settings["CACHE_DIR"] = str(make_folder(cache_folder() / "openvino"))
-        return ov.Core().compile_model(build_graph(self._net, frames), "CPU", settings)
+        return CORE.compile_model(build_graph(self._net, frames), "CPU", settings)
 
 
 def build_graph(net: nn.Sequential, frames: bool) -> ov.Model:
@@ -115,11 +120,12 @@ def _upsample_conv(module: UpsampleConv, x: Node) -> Node:
 
 def _block_conv(module: BlockConv, x: Node) -> Node:
     weight = _blocks_first(_blocks_first(module.weight).transpose(0, 1)).transpose(0, 1)
-    blocks = _convolved(op.space_to_depth(x, "blocks_first", 2), weight, _blocks_first(module.bias))
+    bias = None if module.bias is None else _blocks_first(module.bias)
+    blocks = _convolved(op.space_to_depth(x, "blocks_first", 2), weight, bias)
     return op.depth_to_space(blocks, "blocks_first", 2)
 
 
-_NODES = {
+_NODES: dict[type[nn.Module], Callable[[Any, Node], Node]] = {
     BlockConv: _block_conv,
     InstanceNorm: _instance_norm,
     ResidualBlock: lambda module, x: x + _add(module.body, x),
@@ -137,7 +143,7 @@ def _blocks_first(weight: Tensor) -> Tensor:
     return weight.unflatten(0, (-1, 4)).transpose(0, 1).flatten(0, 1)
 
 
-def _convolved(x: Node, weight: Tensor, bias: Tensor | None, stride: int = 1) -> Node:
+def _convolved(x: Node, weight: Tensor, bias: Tensor | None = None, stride: int = 1) -> Node:
     x = op.convolution(x, _constant(weight), [stride] * 2, [0, 0], [0, 0], [1, 1])
     return x if bias is None else x + _per_channel(bias)
 

@@ -2,7 +2,7 @@
 
 1. `UpsampleConv`: repeating every pixel 2x2 and convolving 3x3 multiplies the same numbers up to
    four times. One 2x2 convolution with four times the channels, whose outputs interleave, gives
-   the same with 4/9 of the products (sub-pixel convolution, Shi et al., arXiv:1609.05158).
+   the same with 4/9 of the products (`fst.networks.subpixel`).
 2. `BlockConv`: three output channels fill 3 of the 16 lanes of a vector unit. Convolving 2x2 blocks
    of pixels as channels fills 12, at 100/81 of the products.
 3. `fold_statistics`: with known statistics an instance norm is a scale and a shift, and both
@@ -16,13 +16,16 @@ All are exact up to rounding.
 """
 
 import copy
+from collections import OrderedDict
 from collections.abc import Iterable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fst.networks import ConvBlock, InstanceNorm, UpsampleBlock
+from fst.networks import ConvBlock, InstanceNorm, TransformerNet, UpsampleBlock
+from fst.networks.subpixel import ColourConv, phase_kernels, square_kernels
 
 LOOK = 8  # px: every eighth row and column say enough of a picture's mean colour
 GRAY = 127.5  # what `TransformerNet` subtracts, in 8-bit values
@@ -31,23 +34,17 @@ GRAY = 127.5  # what `TransformerNet` subtracts, in 8-bit values
 class UpsampleConv(nn.Module):
     """Nearest-neighbour upsampling by 2, reflection padding by 1 and a 3x3 convolution, as one.
 
-    An upsampled pixel row ``2i`` sees source rows ``i-1, i, i``, and row ``2i+1`` sees
-    ``i, i, i+1``: kernel rows that meet the same source row are added up. At the border, reflecting
-    the upsampled image is repeating the source's last row.
+    At the border, reflecting the upsampled image is repeating the source's last row.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
-        outputs, inputs = conv.weight.shape[:2]
-        # kernel row -> source row, for the odd output row first: it ends in front of the even one
-        rows = torch.zeros(2, 2, 3)  # (phase, source row, kernel row)
-        rows[0, 0, :2] = rows[0, 1, 2] = 1
-        rows[1, 0, 0] = rows[1, 1, 1:] = 1
-        weight = torch.einsum("pyk,qxl,oikl->opqiyx", rows, rows, conv.weight.float())
-        self.weight = nn.Parameter(weight.reshape(4 * outputs, inputs, 2, 2).contiguous())
+        # the last pixel of a square first: seen by one window, it ends in front of the others
+        kernels = phase_kernels(conv.weight.detach().float())[::-1]
+        self.weight = nn.Parameter(torch.stack(kernels, 1).flatten(0, 1))  # (4 D, C, 2, 2)
         self.bias = None if conv.bias is None else nn.Parameter(conv.bias.repeat_interleave(4))
 
-    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, outputs, 2 H, 2 W)
+    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, D, 2 H, 2 W)
         phases = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), self.weight, self.bias)
         return F.pixel_shuffle(phases, 2)[..., 1:-1, 1:-1]
 
@@ -60,47 +57,83 @@ class BlockConv(nn.Module):
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
-        outputs, inputs, kernel, _ = conv.weight.shape
-        wide = (kernel + 1) // 2  # blocks that a block of outputs sees
-        rows = torch.zeros(2, 2, wide, kernel)  # (output row, row in block, block, kernel row)
-        for out in range(2):
-            for k in range(kernel):
-                rows[out, (out + k) % 2, (out + k) // 2, k] = 1
-        weight = torch.einsum("paYk,qbXl,oikl->opqiabYX", rows, rows, conv.weight.float())
-        self.weight = nn.Parameter(weight.reshape(4 * outputs, 4 * inputs, wide, wide).contiguous())
+        kernels = square_kernels([conv.weight.detach().float()] * 4)
+        weight = torch.stack(kernels, 1).flatten(0, 1)  # (4 D, C, K + 1, K + 1)
+        self.weight = nn.Parameter(F.pixel_unshuffle(weight, 2))  # (4 D, 4 C, half, half)
         self.bias = None if conv.bias is None else nn.Parameter(conv.bias.repeat_interleave(4))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, D, H - K + 1, W - K + 1)
         return F.pixel_shuffle(F.conv2d(F.pixel_unshuffle(x, 2), self.weight, self.bias), 2)
 
 
-def simplify(net: nn.Module) -> nn.Module:
+class DeployedNet(nn.Sequential):
+    """What engines run: ``255 * photo - colour``, ``(N, 3, H, W)``, to RGB in [0, 1].
+
+    H and W are multiples of 4. The parts are those of `TransformerNet`, each simplified.
+    """
+
+    encoder: nn.Sequential
+    residual: nn.Sequential
+    decoder: nn.Sequential
+
+    def __init__(self, net: TransformerNet) -> None:
+        parts = {"encoder": net.encoder, "residual": net.residual, "decoder": net.decoder}
+        super().__init__(OrderedDict[str, nn.Module](parts))
+
+    @property
+    def first(self) -> nn.Conv2d:
+        """The convolution that sees the picture."""
+        return cast(ConvBlock, self.encoder[0]).conv
+
+
+def simplify(net: TransformerNet) -> TransformerNet:
     """A copy of a trained network with rewrites 1 and 2; the given one stays as it is."""
     net = copy.deepcopy(net)
     for parent in list(net.modules()):
-        for name, child in list(parent.named_children()):
+        for child in list(parent.children()):
             if isinstance(child, UpsampleBlock):
-                _, (_, conv, *rest) = child
-                setattr(parent, name, nn.Sequential(UpsampleConv(conv), *rest))
-            elif isinstance(child, nn.Conv2d) and child.out_channels == 3:
-                setattr(parent, name, BlockConv(child))
+                after = child.block.after_conv
+                _replace(parent, child, nn.Sequential(UpsampleConv(child.block.conv), *after))
+            elif isinstance(child, ColourConv):
+                _replace(parent, child, BlockConv(child))
     return net.requires_grad_(False).eval()
 
 
-def deploy(net: nn.Module) -> nn.Sequential:
+def _replace(parent: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put a module into the place of a parent's child."""
+    (name,) = (name for name, child in parent.named_children() if child is old)
+    setattr(parent, name, new)
+
+
+def deploy(net: TransformerNet, colour: Tensor | None = None) -> DeployedNet:
     """A trained network as engines run it: simplified, without its padding to whole strides.
 
-    It takes ``255 * photo - colour``, ``(N, 3, H, W)``, H and W multiples of 4. The colour may be
-    any, best the photo's mean; for a folded network it is the one given to `fold_statistics`.
+    Args:
+        net: Trained; or folded by `fold_statistics`.
+        colour: Of a folded network only: what will be subtracted from its pictures, ``(3,)`` in
+            8-bit values, best their mean. Where there are norms, any colour may be subtracted.
     """
-    colour = getattr(net, "colour", None)
-    net = simplify(net)
-    first = net.encoder[0][1]
+    assert bool(norms(net)) == (colour is None), "a colour belongs to a folded network"
+    deployed = DeployedNet(simplify(net))
+    first = deployed.first
     first.weight = nn.Parameter(first.weight * (2 / 255), requires_grad=False)
     if colour is not None:
-        shift = first.weight.sum((2, 3)) @ (colour - GRAY)
-        first.bias = nn.Parameter(first.bias + shift, requires_grad=False)
-    return nn.Sequential(net.encoder, net.residual, net.decoder)
+        shift = shift_by_colour(deployed, colour)
+        first.bias = nn.Parameter(cast(Tensor, first.bias) + shift, requires_grad=False)
+    return deployed
+
+
+def shift_by_colour(net: DeployedNet, colour: Tensor) -> Tensor:
+    """How much larger the first convolution's outputs are with gray subtracted than with a colour.
+
+    Args:
+        net: Deployed.
+        colour: ``(3,)``, in 8-bit values.
+
+    Returns:
+        ``(channels,)``.
+    """
+    return net.first.weight.sum((2, 3)) @ (colour - GRAY)
 
 
 def mean_colour(batch: Tensor) -> Tensor:
@@ -114,24 +147,21 @@ def norms(net: nn.Module) -> list[InstanceNorm]:
 
 
 def fold_statistics(
-    net: nn.Module, statistics: Iterable[tuple[Tensor, Tensor]], colour: Tensor
-) -> nn.Module:
+    net: TransformerNet, statistics: Iterable[tuple[Tensor, Tensor]]
+) -> TransformerNet:
     """A copy of a network without norms, as if every norm saw these statistics.
 
     Args:
         net: Not simplified yet.
         statistics: Variance and mean of every norm's input, each ``(channels,)``, in the order of
             `norms`.
-        colour: The picture's mean colour or one near it, ``(3,)`` in 8-bit values; kept as the
-            attribute ``colour`` for `deploy`.
     """
     net = copy.deepcopy(net)
     blocks = [module for module in net.modules() if isinstance(module, ConvBlock)]
     for block, (var, mean) in zip(blocks, statistics, strict=True):
-        conv, norm = block[1], block[2]
+        conv, norm = block.conv, block.norm
         scale = norm.weight * torch.rsqrt(var + norm.eps)
         conv.weight = nn.Parameter(conv.weight * scale.view(-1, 1, 1, 1))
         conv.bias = nn.Parameter(norm.bias - mean * scale)
-        block[2] = nn.Identity()
-    net.colour = colour
+        _replace(block, norm, nn.Identity())
     return net.requires_grad_(False).eval()

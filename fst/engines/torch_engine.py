@@ -3,23 +3,26 @@
 import warnings
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fst.engines.base import DTYPES, Engine
-from fst.engines.simplify import deploy
+from fst.engines.simplify import DeployedNet, deploy
+from fst.networks import TransformerNet
 
 
 class EagerEngine(Engine):
     """PyTorch as it is, channels last."""
 
     name, precisions, live = "eager", ("fp32", "bf16", "fp16"), 7
+    _net: DeployedNet
 
-    def _load(self, net: nn.Module) -> None:
-        net = deploy(net).to(self.device, DTYPES[self.precision], memory_format=torch.channels_last)
+    def _load(self, net: TransformerNet) -> None:
+        deployed = deploy(net, self._colour)
+        deployed.to(self.device, DTYPES[self.precision]).to(memory_format=torch.channels_last)
         if hasattr(self, "_net"):  # in place: code that was compiled for it stays valid
-            self._net.load_state_dict(net.state_dict())
+            self._net.load_state_dict(deployed.state_dict())
         else:
-            self._net = net
+            self._net = deployed
 
     def _run(self, batch: Tensor, colour: Tensor) -> Tensor:
         centred = 255 * batch.to(self.device) - colour.to(self.device)
@@ -32,7 +35,7 @@ class CompileEngine(EagerEngine):
 
     name, live = "compile", 7
 
-    def _load(self, net: nn.Module) -> None:
+    def _load(self, net: TransformerNet) -> None:
         fresh = not hasattr(self, "_net")
         super()._load(net)
         if fresh:

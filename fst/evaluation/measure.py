@@ -1,7 +1,7 @@
 """All that is measured of one network: objective, equivalent iterations, artefacts, stability.
 
-What the single numbers are: README.md, "What a style is worth";
-`fst.evaluation.traces` and `fst.evaluation.metrics`.
+What the single numbers are: docs/evaluation.md, `fst.evaluation.traces` and
+`fst.evaluation.metrics`.
 """
 
 import statistics
@@ -64,10 +64,10 @@ def measure(
     objectives = [term["total"] for term in terms]
     references = {name: refer(name, photos, loss, objectives, traces) for name in protocols}
     pictures = {"photo": photos, "network": painted}
-    pictures |= {f"reference_{name}": found.pictures for name, found in references.items()}
+    pictures |= {f"reference_{name}": each.pictures for name, each in references.items()}
     figures = {
         "loss": means(terms),
-        "equivalents": {name: found.figures for name, found in references.items()},
+        "equivalents": {name: each.figures for name, each in references.items()},
         "artefacts": {
             name: {
                 who: mean(float(measured(one)) for one in ones) for who, ones in pictures.items()
@@ -78,14 +78,17 @@ def measure(
             name: mean(float(measured(partial(plainly, net), photo)) for photo in photos)
             for name, measured in STABILITY.items()
         },
-        "seconds": {"network": seconds, **{k: found.seconds for k, found in references.items()}},
+        "seconds": {
+            "network": seconds,
+            **{k: each.seconds for k, each in references.items()},
+        },
     }
     rows = zip(*pictures.values(), strict=True)
     return Evaluation(figures, [[to_image(one[0]) for one in row] for row in rows])
 
 
 def distances(
-    net: nn.Module, paths: list[Path], loss: PerceptualLoss, size: int, device: torch.device
+    net: nn.Module, paths: Sequence[Path], loss: PerceptualLoss, size: int, device: torch.device
 ) -> dict[str, Any]:
     """Style and content distances on photos of ``size`` px longer side, means and by photo.
 
@@ -103,9 +106,9 @@ def distances(
         used.append(path.name)
     if not terms:
         return {}
-    found = {name: value for name, value in means(terms).items() if name not in ("total", "tv")}
-    by_photo = [[rounded(term["style"]), rounded(term["content"])] for term in terms]
-    return {"size": size, "names": used, **found, "by_photo": by_photo}
+    figures = {name: value for name, value in means(terms).items() if name not in ("total", "tv")}
+    by_photo = [[to_four_digits(term["style"]), to_four_digits(term["content"])] for term in terms]
+    return {"size": size, "names": used, **figures, "by_photo": by_photo}
 
 
 @torch.no_grad()
@@ -124,7 +127,7 @@ def repaint(net: nn.Module, photos: list[Tensor]) -> tuple[list[Tensor], float]:
         painted.append(plainly(net, photo))
         float(painted[-1][0, 0, 0, 0])  # waits for a GPU
         seconds.append(time.perf_counter() - began)
-    return painted, rounded(statistics.median(seconds))
+    return painted, to_four_digits(statistics.median(seconds))
 
 
 @torch.no_grad()
@@ -149,7 +152,7 @@ def refer(
         pictures.append(picture)
         seconds.append(record.seconds[-1 if number is None else number])
     figures = {**equivalents(iterations, PROTOCOLS[protocol].most), "by_photo": iterations}
-    return Reference(figures, pictures, rounded(statistics.median(seconds)))
+    return Reference(figures, pictures, to_four_digits(statistics.median(seconds)))
 
 
 def means(terms: list[dict[str, float]]) -> dict[str, float]:
@@ -157,8 +160,8 @@ def means(terms: list[dict[str, float]]) -> dict[str, float]:
 
 
 def mean(numbers: Iterable[float]) -> float:
-    return rounded(statistics.fmean(numbers))
+    return to_four_digits(statistics.fmean(numbers))
 
 
-def rounded(value: float) -> float:
+def to_four_digits(value: float) -> float:
     return float(f"{value:.4g}")

@@ -87,8 +87,8 @@ def spots(pictures: Tensor) -> Tensor:
     around = [padded[..., y : y + height, x : x + width] for y, x in ring]
     highest = torch.stack(around).amax(0)
     lowest = torch.stack(around).amin(0)
-    found = ((pictures - highest > SPOT) | (lowest - pictures > SPOT)).any(1)
-    return found.float().mean((1, 2)) * 1e6
+    spots = ((pictures - highest > SPOT) | (lowest - pictures > SPOT)).any(1)
+    return spots.float().mean((1, 2)) * 1e6
 
 
 ARTEFACTS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -78,35 +78,35 @@ def trace(
     rules = PROTOCOLS[protocol]
     folder = cache or cache_folder() / "traces"
     stem = folder / f"{protocol}-{_digest(photo, loss, rules)}"
-    found, picture = _load(stem)
-    if found and picture is not None and _long_enough(found, rules, objective):
-        return found, picture.to(photo)
-    found, picture = Trace([], [], []), photo
+    record, picture = _load(stem)
+    if record and picture is not None and _long_enough(record, rules, objective):
+        return record, picture.to(photo)
+    record, picture = Trace([], [], []), photo
     states = optimize(photo, loss, start_picture(photo, rules.start), line_search=rules.line_search)
     for state in states:
-        found.objectives.append(state.objective)
-        found.evaluations.append(state.evaluations)
-        found.seconds.append(round(state.seconds, 3))
+        record.objectives.append(state.objective)
+        record.evaluations.append(state.evaluations)
+        record.seconds.append(round(state.seconds, 3))
         if state.number == rules.least:
             picture = state.picture
-        if _long_enough(found, rules, objective):
+        if _long_enough(record, rules, objective):
             break
-    _save(stem, found, picture)
-    return found, to_tensor(to_array(picture[0]))[None].to(photo)
+    _save(stem, record, picture)
+    return record, to_tensor(to_array(picture[0]))[None].to(photo)
 
 
-def equivalents(found: Sequence[int | None], most: int) -> dict[str, float]:
+def equivalents(numbers: Sequence[int | None], most: int) -> dict[str, float]:
     """Median, least, quartiles and greatest of equivalent iterations; None counts as ``most``."""
-    values = np.array([most if value is None else value for value in found])
+    values = np.array([most if value is None else value for value in numbers])
     low, first, median, third, high = np.percentile(values, (0, 25, 50, 75, 100)).tolist()
     return {"median": median, "min": low, "q1": first, "q3": third, "max": high}
 
 
-def _long_enough(found: Trace, rules: Protocol, objective: float) -> bool:
-    count = len(found.objectives) - 1
+def _long_enough(record: Trace, rules: Protocol, objective: float) -> bool:
+    count = len(record.objectives) - 1
     if count >= rules.most:
         return True
-    return count >= rules.least and found.first_at_or_below(objective) is not None
+    return count >= rules.least and record.first_at_or_below(objective) is not None
 
 
 def _digest(photo: Tensor, loss: PerceptualLoss, rules: Protocol) -> str:
@@ -129,8 +129,8 @@ def _load(stem: Path) -> tuple[Trace | None, Tensor | None]:
         return None, None
 
 
-def _save(stem: Path, found: Trace, picture: Tensor) -> None:
+def _save(stem: Path, record: Trace, picture: Tensor) -> None:
     stem.parent.mkdir(parents=True, exist_ok=True)
     save_picture(Photo(to_array(picture[0])), stem.with_suffix(".png"))
     with atomic_path(stem.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(asdict(found)), encoding="utf-8")
+        temporary.write_text(json.dumps(asdict(record)), encoding="utf-8")

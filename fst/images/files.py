@@ -20,11 +20,7 @@ from fst.images.decoding import decode, open_image, reading, register_heic
 from fst.images.decoding_16bit import decode_deep, is_deep
 from fst.images.encoding import write_png, write_tiff
 from fst.images.metadata import LONGEST_IN_JPEG, Metadata, for_output, save_options
-from fst.images.photo import (
-    Photo,
-    flatten,
-    with_alpha,
-)
+from fst.images.photo import Photo, as_integers, flatten, with_alpha
 from fst.system.errors import InputError
 from fst.system.files import atomic_path
 
@@ -74,8 +70,8 @@ def save_picture(
     """Write a picture, whole or not at all; the suffix names the format.
 
     JPEG is written without chroma subsampling; it has no opacity, so a transparent picture is put
-    on white. 16-bit pixels stay so in PNG and TIFF. Metadata goes into every format that takes it,
-    and an sRGB profile where the source had one.
+    on white. 16-bit pixels stay so in PNG and TIFF, and float32 becomes 16 bits there. Metadata
+    goes into every format that takes it, and an sRGB profile where the source had one.
 
     Args:
         picture: A photo, or an animation, whose frames are asked for one after another.
@@ -108,7 +104,7 @@ def save_picture(
 
 
 def _save_photo(photo: Photo, path: Path, metadata: Metadata, quality: int) -> None:
-    suffix = path.suffix.lower()
+    photo, suffix = as_integers(photo), path.suffix.lower()
     deep = suffix in _PNG and photo.pixels.dtype == np.uint16
     if not deep and suffix not in (*_TIFF, ".gif"):
         image = flatten(photo) if suffix in _OPAQUE else with_alpha(photo)

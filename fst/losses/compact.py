@@ -1,22 +1,21 @@
 """The compact loss network: a narrow network that predicts VGG-19's activations.
 
-It stands in for `fst.losses.vgg.VGGFeatures` where 550 MB of weights are not at hand or their
-arithmetic takes too long. It gives activations of VGG's own channels, so that Gram matrices,
-distances, weights and measures mean the same. How it was trained: research/compact/.
+It stands in for `fst.losses.vgg.VGGFeatures` where 550 MB of weights are not at hand or take too
+long to compute with. It answers in VGG's own channels, so Gram matrices, distances, weights and
+measures mean the same with it. How it was trained: research/compact/README.md.
 
-Its stem looks at half of the picture's size, with 2x2 pixels as channels (Shi et al.,
-arXiv:1609.05158), then at a quarter, likewise: what VGG has there after `relu2_2`'s pooling is
-predicted from few channels. From there on it is VGG itself with each convolution in three of lower
-rank, 1x1 to few channels, 3x3, 1x1 to all of VGG's (Tucker-2, Kim et al., arXiv:1511.06530): what
-the ReLUs are given has few directions, what they make of it has many. What lies between `relu3_1`
-and `relu4_1` has channels of its own.
-
-Layers before the prediction are linear maps of the stem's (`ProjectedFeatures`).
+1. The stem sees half of the picture's size, with 2x2 pixels as channels (Shi et al.,
+   arXiv:1609.05158), then a quarter, likewise. From few channels it predicts what VGG has after the
+   pooling of ``relu2_2``.
+2. The rest is VGG itself with every convolution in three: 1x1 to few channels, 3x3, 1x1 to all of
+   VGG's (Tucker-2, Kim et al., arXiv:1511.06530). What a ReLU of VGG is given has few directions,
+   what it answers has many. Between ``relu3_1`` and ``relu4_1`` it has channels of its own.
+3. The layers before ``relu3_1`` are linear maps of the stem's activations (`ProjectedFeatures`).
 """
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,157 +24,123 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fst.losses.distances import gram_matrix
-from fst.losses.fused import LossNetwork, SpaceToDepth, bf16_kernels_available
-from fst.styles import save_style
+from fst.losses.fused import LossNetwork, SpaceToDepth
 from fst.styles.cards import shipped_folder
 from fst.styles.release import check_network, read_release
-from fst.system.errors import InputError, check_whole
+from fst.system.errors import InputError
 
 NAME = "compact_vgg19"
-CHANNELS = {1: 64, 2: 128, 3: 256, 4: 512, 5: 512}  # VGG's, by block
-GRID = 2  # px: a picture that moves by less is another one to the network
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB in [0, 1]
+GRID = 2  # px: to the network, a picture that moves by less is another picture
+CHANNELS = {1: 64, 2: 128, 3: 256, 4: 512, 5: 512}  # VGG's, by block
 LAYERS = (
     "relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_3", "relu4_1", "relu4_2",
     "relu4_3", "relu5_1",
 )  # fmt: skip
-
-
-# of the stem at a half of the picture's size and at a quarter; between relu3_1 and relu4_1, where
-# the first is of a linear map
-WIDTHS = (48, 32, 48), (64, 96), (64, 96, 96)
-STEM = ("relu1_1",), ("relu1_2",), ("relu2_1", "relu2_2")  # what its first convolutions predict
-RANKED = "relu3_1", "relu4_1", "relu4_2", "relu4_3", "relu4_4", "relu5_1"
-# of these layers: channels before the 3x3 convolution, if it is not given few, and after it
-RANKS = (64, 64), (96,), (256, 192), (256, 192), (256, 192), (256, 192)
-STYLED = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")  # of the default loss
+STEM = ("relu1_1",), ("relu1_2",), ("relu2_1", "relu2_2")  # what its convolutions at half predict
+RANKED = "relu3_1", "relu4_1", "relu4_2", "relu4_3", "relu4_4", "relu5_1"  # VGG's, in three each
+OWN_STYLE = "relu1_1", "relu2_1"  # layers whose Gram matrices have a map of their own
 
 
 @dataclass
 class ProjectedFeatures:
     """Activations that are linear maps of fewer channels, made only where they are asked for.
 
-    The Gram matrix of what a linear map A makes of features with Gram matrix G is A G A^T.
+    Attributes:
+        features: The fewer channels, ``(N, c, h, w)``.
+        weight: ``(1, C, c)``, the map; or ``(4, C, c)``, one for each of the 2x2 pixels that a
+            position of the features stands for.
+        style: The same for the Gram matrix.
+        size: H and W of the activations.
     """
 
-    features: Tensor  # (N, c, h, w)
-    weight: Tensor  # (phases, C, c): one map, or four for a picture of twice the size
-    style: Tensor  # likewise, of the Gram matrix
-    size: tuple[int, int]  # H and W
+    features: Tensor
+    weight: Tensor
+    style: Tensor
+    size: tuple[int, int]
 
     def gram(self) -> Tensor:
-        """What `fst.losses.distances.gram_matrix` is of VGG's activations, ``(N, C, C)``."""
+        """The Gram matrix of the activations, ``(N, C, C)``.
+
+        That of a linear map A of features with Gram matrix G is A G A^T.
+        """
         gram = gram_matrix(self.features)[:, None]
         return (self.style @ gram @ self.style.mT).mean(1)
 
     def dense(self) -> Tensor:
         """The activations themselves, ``(N, C, H, W)``."""
-        # channel C of phase p is C P + p to pixel_shuffle
-        weight = self.weight.transpose(0, 1).flatten(0, 1)[..., None, None]
-        wide = F.conv2d(self.features, weight.to(self.features.dtype))
+        # pixel_shuffle takes pixel p of channel k from channel 4 k + p
+        kernel = self.weight.transpose(0, 1).flatten(0, 1)[..., None, None]
+        wide = F.conv2d(self.features, kernel.to(self.features.dtype))
         if len(self.weight) > 1:
             wide = F.pixel_shuffle(wide, 2)
-        down, right = (side - found for side, found in zip(self.size, wide.shape[2:], strict=True))
-        # of an odd side the last row or column again
+        down, right = (side - had for side, had in zip(self.size, wide.shape[2:], strict=True))
+        # an odd side's last row or column was left out: repeat the one before
         return F.pad(wide, (0, right, 0, down), mode="replicate") if down or right else wide
 
 
 class CompactVGG(LossNetwork):
-    """The network itself.
+    """The network itself, without weights; `load_compact` gives it those of a file.
 
     Args:
-        widths: Channels of its convolutions, see `WIDTHS`.
-        ranks: Of its convolutions with VGG's channels, see `RANKS`.
+        widths: Channels of its own convolutions: of the three at half of the picture's size; of
+            those at a quarter; of the linear map after ``relu3_1`` and of those up to ``relu4_1``.
+        ranks: Of each of `RANKED` the channels before its 3x3 convolution and after it; only after
+            it where it is given few channels already.
     """
 
-    def __init__(
-        self, widths: Sequence[Sequence[int]] = WIDTHS, ranks: Sequence[Sequence[int]] = RANKS
-    ) -> None:
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, widths: Sequence[Sequence[int]], ranks: Sequence[Sequence[int]]) -> None:
         super().__init__()
-        self.widths, self.ranks = (tuple(map(tuple, each)) for each in (widths, ranks))
-        _check(self.widths, self.ranks)
-        halves, quarters, (narrow, *between) = self.widths
-        self.ends: dict[str, int] = {}  # which ReLU of the trunk a layer is made of
-        layers, inputs = [], 3 * GRID**2
+        halves, quarters, betweens = widths
+        self.ends: dict[str, int] = {}  # the ReLU of the trunk that a layer is, or is a map of
+        self.adapters, self.styles = nn.ParameterDict(), nn.ParameterDict()
+        layers: list[nn.Module] = []
+        channels = 3 * GRID**2
         for names, width in zip(STEM, halves, strict=True):
-            layers += _convolution(inputs, width, 3)
-            self.ends |= dict.fromkeys(names, len(layers) - 1)
-            inputs = width
+            layers += _convolution(channels, width, 3)
+            channels = width
+            for name in names:
+                self._project(name, len(layers) - 1, channels)
         layers.append(SpaceToDepth())
-        inputs *= 4
-        for width in quarters:
-            layers += _convolution(inputs, width, 3)
-            inputs = width
-        layers += _convolution(inputs, CHANNELS[2], 1)
-        inputs = CHANNELS[2]
-        for name, ranks in zip(RANKED, self.ranks, strict=True):
+        for before, width in pairwise((4 * channels, *quarters)):
+            layers += _convolution(before, width, 3)
+            channels = width
+        layers += _convolution(channels, CHANNELS[2], 1)
+        channels = CHANNELS[2]
+        for name, few in zip(RANKED, ranks, strict=True):
             if name in ("relu4_1", "relu5_1"):
                 layers.append(nn.MaxPool2d(2))
-            outputs = CHANNELS[int(name[4])]
-            layers += _in_three(inputs, ranks, outputs)
+            *first, last = few
+            for width in first:
+                layers.append(_linear(channels, width, 1))
+                channels = width
+            layers.append(_linear(channels, last, 3))
+            channels = CHANNELS[int(name[4])]
+            layers += _convolution(last, channels, 1)
             self.ends[name] = len(layers) - 1
-            inputs = outputs
             if name == "relu3_1":
-                layers.append(_linear(inputs, narrow, 1))
-                for before, width in itertools.pairwise((narrow, *between)):
+                layers.append(_linear(channels, betweens[0], 1))
+                for before, width in pairwise(betweens):
                     layers += _convolution(before, width, 3)
-                    inputs = width
-                self.ends["relu3_3"] = len(layers) - 1
+                    channels = width
+                self._project("relu3_3", len(layers) - 1, channels)
         self.trunk = nn.Sequential(*layers)
-        self.adapters, self.styles = nn.ParameterDict(), nn.ParameterDict()
-        for name in LAYERS:
-            if name not in RANKED:
-                width, block = self.conv(name).out_channels, int(name[4])
-                shape = (4 if block == 1 else 1, CHANNELS[block], width)
-                self.adapters[name] = torch.randn(shape) / width**0.5
-                if name in STYLED:
-                    self.styles[name] = self.adapters[name].detach().clone()
-        mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+        # real also where the network is built without memory
+        mean, std = (torch.tensor(v, device="cpu").view(1, 3, 1, 1) for v in (MEAN, STD))
         self.register_buffer("scale", 1 / std, persistent=False)
         self.register_buffer("shift", -mean / std, persistent=False)
 
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """What it was made with, for a card."""
-        return {"widths": self.widths, "ranks": self.ranks}
-
-    def conv(self, name: str) -> nn.Conv2d:
-        """The convolution whose ReLU a layer is made of."""
-        return self.trunk[self.ends[name] - 1]
-
-    @torch.no_grad()
-    def rescale(self, name: str, factor: float) -> None:
-        """Multiply the activations of a layer of `LAYERS`, and of no other."""
-        if name in RANKED:
-            conv = self.conv(name)
-            conv.weight.mul_(factor)
-            conv.bias.mul_(factor)
-            for after in self.trunk[self.ends[name] :]:
-                if isinstance(after, nn.Conv2d):
-                    after.weight.div_(factor)
-                    break
-            return
-        self.adapters[name].mul_(factor)
-        if name in self.styles:
-            self.styles[name].mul_(factor)
-
-    @torch.no_grad()
-    def shorten(self) -> None:
-        """Make losses of the activations cheap: from maps to VGG's channels, maps to fewer.
-
-        A map W is Q R, Q with orthonormal columns: distances of features W f and of their Gram
-        matrices are those of R f. Scaled, so are they when divided by the number of channels.
-        """
-        for maps in self.adapters, self.styles:
-            for name, weight in maps.items():
-                phases, channels, width = weight.shape
-                if phases == 1 and width < channels:  # the Gram matrices of phases are averaged
-                    short = torch.linalg.qr(weight, mode="r").R * (width / channels) ** 0.5
-                    maps[name] = nn.Parameter(short, requires_grad=weight.requires_grad)
-
-    def train(self, mode: bool = True) -> "CompactVGG":
-        self._fused = None  # the weights may have changed
-        return super().train(mode)
+    def _project(self, name: str, end: int, width: int) -> None:
+        """Make a layer a linear map of ``width`` channels of the trunk."""
+        block = int(name[4])
+        maps = torch.empty(4 if block == 1 else 1, CHANNELS[block], width)
+        self.ends[name] = end
+        self.adapters[name] = nn.Parameter(maps)
+        if name in OWN_STYLE:
+            self.styles[name] = nn.Parameter(maps.clone())
 
     def forward(
         self, images: Tensor, layers: Sequence[str]
@@ -185,70 +150,57 @@ class CompactVGG(LossNetwork):
         Those of block b are ``(N, C, H / 2^(b-1), W / 2^(b-1))``, sizes rounded down.
         """
         height, width = images.shape[-2:]
-        even = images[..., : height // 2 * 2, : width // 2 * 2]
-        normal = torch.addcmul(self.shift, even, self.scale)
-        if not self.training and bf16_kernels_available(
-            images
-        ):  # half the bytes to move, here and on the way back
-            normal = normal.bfloat16()
-        halves = F.pixel_unshuffle(normal, GRID)
+        even = images[..., : height // GRID * GRID, : width // GRID * GRID]
+        x = torch.addcmul(self.shift, even, self.scale)
         ends = sorted({self.ends[name] for name in layers})
-        found = dict(zip(ends, self._run(halves, ends), strict=True))
-        answer = {}
-        for name in filter(set(layers).__contains__, LAYERS):
-            features = found[self.ends[name]]
+        if self.can_fuse(images):
+            # bfloat16 from here on: half the bytes to move, here and on the way back
+            outputs = self.fused(self.trunk)(F.pixel_unshuffle(x.bfloat16(), GRID), ends)
+        else:
+            outputs = self._run(F.pixel_unshuffle(x, GRID), ends)
+        trunk = dict(zip(ends, outputs, strict=True))
+        answer: dict[str, Tensor | ProjectedFeatures] = {}
+        for name in (each for each in LAYERS if each in layers):
+            features = trunk[self.ends[name]]
             if name in RANKED:
                 answer[name] = features
                 continue
-            size = (height, width) if name[4] == "1" else tuple(features.shape[2:])
             weight = self.adapters[name]
-            style = self.styles[name] if name in STYLED else weight
+            style = self.styles[name] if name in OWN_STYLE else weight
+            size = (height, width) if name[4] == "1" else (features.shape[2], features.shape[3])
             answer[name] = ProjectedFeatures(features, weight, style, size)
         return answer
 
     def _run(self, x: Tensor, ends: Sequence[int]) -> tuple[Tensor, ...]:
-        if not self.training and bf16_kernels_available(x):
-            return self.fused(self.trunk)(x, ends)
-        found = []
-        for k, layer in enumerate(self.trunk[: max(ends) + 1]):
+        outputs = []
+        for index, layer in enumerate(self.trunk[: ends[-1] + 1]):
             x = layer(x)
-            if k in ends:
-                found.append(x)
-        return tuple(found)
+            if index in ends:
+                outputs.append(x)
+        return tuple(outputs)
 
 
 def _linear(inputs: int, outputs: int, side: int) -> nn.Conv2d:
-    """A convolution of no bias, which no ReLU follows."""
-    conv = nn.Conv2d(inputs, outputs, side, padding=side // 2, bias=False)
-    nn.init.kaiming_normal_(conv.weight, nonlinearity="linear")
-    return conv
+    """A convolution of the same size without bias, before none or another convolution."""
+    return nn.Conv2d(inputs, outputs, side, padding=side // 2, bias=False)
 
 
 def _convolution(inputs: int, outputs: int, side: int) -> list[nn.Module]:
-    conv = nn.Conv2d(inputs, outputs, side, padding=side // 2)
-    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-    return [conv, nn.ReLU()]
-
-
-def _in_three(inputs: int, ranks: tuple[int, ...], outputs: int) -> list[nn.Module]:
-    """A 3x3 convolution as one to few channels, a 3x3, and one to all; or without the first."""
-    *first, last = ranks
-    layers = []
-    for width in first:
-        layers.append(_linear(inputs, width, 1))
-        inputs = width
-    return [*layers, _linear(inputs, last, 3), *_convolution(last, outputs, 1)]
+    """A convolution of the same size, and ReLU."""
+    return [nn.Conv2d(inputs, outputs, side, padding=side // 2), nn.ReLU()]
 
 
 class CompactFeatures(nn.Module):
     """The compact network as a loss network: frozen, with the layers that a loss asks for.
 
     Args:
-        layers: Names as of `fst.losses.vgg.VGGFeatures`; those there are in `LAYERS`.
-        weights: A file of scripts/distill.py; None is the one that ships with the package.
+        layers: Some of `LAYERS`, named as by `fst.losses.vgg.VGGFeatures`.
+        weights: A file of research/compact/distill.py; None is the one that ships with the package.
 
     Attributes:
-        grid: How training should show pictures, see `fst.losses.views.shown`.
+        grid: px: to the network, a picture that moves by less, or is mirrored, is another picture.
+            What trains with it should show it pictures in many views (`fst.training.views`).
+        card: What the file says of itself.
 
     Raises:
         InputError: An unknown layer, or a file that cannot be had or used.
@@ -265,15 +217,19 @@ class CompactFeatures(nn.Module):
         if not layers:
             raise InputError("layers of the compact loss network: expected at least one")
         self.layers = tuple(name for name in LAYERS if name in layers)
-        shipped = shipped_folder() / "loss_networks" / f"{NAME}.safetensors"
         self.grid = GRID
+        shipped = shipped_folder() / "loss_networks" / f"{NAME}.safetensors"
         self.net, self.card = load_compact(Path(weights or shipped).expanduser())
-        self.net.shorten()
+        _shorten(self.net.adapters)
+        _shorten(self.net.styles)
 
     def forward(
         self, images: Tensor, layers: Sequence[str] | None = None
     ) -> dict[str, Tensor | ProjectedFeatures]:
         """Activations of ``(N, 3, H, W)`` RGB in [0, 1], by layer name, shallow to deep.
+
+        Of layers that are linear maps of fewer channels it gives no more channels than these; their
+        distances, and those of their Gram matrices, are those of all of VGG's channels.
 
         ``layers`` narrows the answer to some of the layers given at construction.
         """
@@ -283,29 +239,22 @@ class CompactFeatures(nn.Module):
         return f"layers: {', '.join(self.layers)}"
 
 
-def _check(widths: tuple[tuple[int, ...], ...], ranks: tuple[tuple[int, ...], ...]) -> None:
-    for width in itertools.chain(*widths, *ranks):
-        check_whole("a width of the compact loss network", width, 1)
-    lengths = tuple(map(len, widths)), tuple(map(len, ranks))
-    if lengths != (tuple(map(len, WIDTHS)), tuple(map(len, RANKS))):
-        raise InputError(
-            f"widths and ranks of the compact loss network: expected as many as {_lists(WIDTHS)} "
-            f"and {_lists(RANKS)} have, found {_lists(widths)} and {_lists(ranks)}"
-        )
+@torch.no_grad()
+def _shorten(maps: nn.ParameterDict) -> None:
+    """Map to as many channels as are mapped, where these are fewer than VGG's.
 
-
-def _lists(widths: Sequence[Sequence[int]]) -> list[list[int]]:
-    return [list(block) for block in widths]
-
-
-def save_compact(path: Path, net: CompactVGG, card: dict[str, Any]) -> None:
-    """Write a file of the network: eight bits a weight."""
-    integers = [name for name, weight in net.state_dict().items() if weight.dim() > 1]
-    save_style(path, net, card, integers)
+    A map W is Q R, Q with orthonormal columns: distances of features W f, and of their Gram
+    matrices, are those of R f. The factor keeps them when they are divided by the channels.
+    """
+    for name, weight in maps.items():
+        phases, channels, width = weight.shape
+        if phases == 1 and width < channels:  # Gram matrices of four maps are averaged: no Q
+            short = torch.linalg.qr(weight, mode="r").R * (width / channels) ** 0.5
+            maps[name] = nn.Parameter(short, requires_grad=False)
 
 
 def load_compact(path: Path) -> tuple[CompactVGG, dict[str, Any]]:
-    """The network of a file, float32 and frozen; and its card.
+    """The network of a file, float32, frozen, with all of VGG's channels; and the file's card.
 
     Raises:
         InputError: No such file, or no compact loss network.
@@ -316,7 +265,6 @@ def load_compact(path: Path) -> tuple[CompactVGG, dict[str, Any]]:
             f"{path}: expected a compact loss network, found the network "
             f"{card['network']['name']!r}; try loss.extractor.weights=null"
         )
-    check_network(CompactVGG, card, weights, path)
-    net = CompactVGG(**card["network"]["arguments"])
-    net.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    net = check_network(CompactVGG, card, weights, path)
+    net.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
     return net.requires_grad_(False).eval(), card

@@ -74,10 +74,10 @@ class _SquaredDistance(torch.autograd.Function):
     """Sums of squared differences, one for each of a batch, with a gradient of one product."""
 
     @staticmethod
-    def forward(ctx: Any, found: Tensor, target: Tensor) -> Tensor:
-        difference = found.float() - target
+    def forward(ctx: Any, features: Tensor, target: Tensor) -> Tensor:
+        difference = features.float() - target
         ctx.save_for_backward(difference)
-        ctx.dtype = found.dtype
+        ctx.dtype = features.dtype
         return _squares(difference)
 
     @staticmethod
@@ -112,7 +112,7 @@ def _wide(features: Tensor) -> Tensor:
 
 
 class Features(Protocol):
-    """What a loss network may give in the place of activations, and make of it on demand."""
+    """Activations that a loss network has not made yet: only who asks for them pays for them."""
 
     def gram(self) -> Tensor: ...
 
@@ -129,14 +129,14 @@ def gram(features: Tensor | Features) -> Tensor:
     return gram_matrix(features) if isinstance(features, Tensor) else features.gram()
 
 
-def squared_distances(found: Tensor, target: Tensor) -> Tensor:
-    """Squared distances of ``(N, ...)`` to their target or targets, ``(N,)`` float32."""
-    return _SquaredDistance.apply(found, target)
+def squared_distances(features: Tensor, target: Tensor) -> Tensor:
+    """Squared distances of ``(N, ...)`` to one target or to N, ``(N,)`` float32."""
+    return _SquaredDistance.apply(features, target)
 
 
-def relative_distances(found: Tensor, target: Tensor) -> Tensor:
-    """Squared distances of ``(N, ...)`` over the energy of their target or targets, ``(N,)``."""
-    return _relative(squared_distances(found, target), target)
+def relative_distances(features: Tensor, target: Tensor) -> Tensor:
+    """`squared_distances` over the energy of the target or targets, ``(N,)`` float32."""
+    return _relative(squared_distances(features, target), target)
 
 
 def _relative(squared: Tensor, target: Tensor) -> Tensor:

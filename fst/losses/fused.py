@@ -11,6 +11,7 @@ again, and takes that of the ReLU before along. The results are the same.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -36,7 +37,7 @@ class LossNetwork(nn.Module):
     """A frozen network whose passes are fused where they can be.
 
     Attributes:
-        compiled: Whether `FusedFeatures` may compile; set before the first pass.
+        compiled: Whether `FusedFeatures` may compile; to be set before the first pass.
     """
 
     def __init__(self) -> None:
@@ -52,10 +53,35 @@ class LossNetwork(nn.Module):
         self._fused = None
         return super().load_state_dict(*args, **settings)
 
+    def can_fuse(self, images: Tensor) -> bool:
+        """Whether a pass of these images may be one of `fused`."""
+        return bf16_kernels_available(images)
+
     def fused(self, layers: nn.Sequential) -> "FusedFeatures":
         """The passes of ``layers``, prepared once."""
         self._fused = self._fused or FusedFeatures(layers, self.compiled)
         return self._fused
+
+
+@dataclass(frozen=True)
+class _Convolution:
+    """A frozen convolution, prepared: bf16, channels-last."""
+
+    kernel: Tensor
+    turned: Tensor  # the kernel of its gradient: turned around, in- and outputs exchanged
+    bias: Tensor | None
+    rectified: bool  # whether ReLU follows
+
+    @classmethod
+    def of(cls, layer: nn.Conv2d, rectified: bool) -> "_Convolution":
+        kernel = layer.weight.detach().bfloat16()
+        bias = None if layer.bias is None else layer.bias.detach().bfloat16()
+        turned = kernel.transpose(0, 1).flip(2, 3)
+        last = torch.channels_last
+        return cls(
+            kernel.contiguous(memory_format=last), turned.contiguous(memory_format=last), bias,
+            rectified,
+        )  # fmt: skip
 
 
 class FusedFeatures:
@@ -68,24 +94,19 @@ class FusedFeatures:
 
     def __init__(self, layers: nn.Sequential, compiled: bool = False) -> None:
         self.compiled = compiled
-        # a kernel, it turned around, the bias, whether ReLU follows; or a layer of no weights
-        self.steps: list[tuple[Tensor, Tensor, Tensor | None, bool] | nn.Module] = []
+        self.steps: list[_Convolution | nn.MaxPool2d | SpaceToDepth] = []
         self.ends: list[int] = []  # index in ``layers`` of what a step computes
         for index, layer in enumerate(layers):
             if isinstance(layer, nn.Conv2d):
-                weight = layer.weight.detach().bfloat16()
-                bias = None if layer.bias is None else layer.bias.detach().bfloat16()
-                turned = weight.transpose(0, 1).flip(2, 3)
-                both = (w.contiguous(memory_format=torch.channels_last) for w in (weight, turned))
                 rectified = isinstance(layers[index + 1], nn.ReLU)
-                self.steps.append((*both, bias, rectified))
+                self.steps.append(_Convolution.of(layer, rectified))
                 self.ends.append(index + rectified)
             elif isinstance(layer, nn.MaxPool2d | SpaceToDepth):
                 self.steps.append(layer)
                 self.ends.append(index)
 
     def __call__(self, images: Tensor, wanted: Sequence[int]) -> tuple[Tensor, ...]:
-        """Activations of normalised ``(N, 3, H, W)`` images at these indices, shallow to deep."""
+        """Activations of normalised ``(N, C, H, W)`` images at these indices, shallow to deep."""
         count = self.ends.index(max(wanted)) + 1
         keep = tuple(step for step in range(count) if self.ends[step] in set(wanted))
         return _Pass.apply(images, self, keep)
@@ -119,51 +140,49 @@ class _Pass(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         x = images.bfloat16().contiguous(memory_format=torch.channels_last)
         outputs, chosen = [], []  # by step; where of four the greatest was, None of a convolution
-        for parts in net.steps[: keep[-1] + 1]:
+        for step in net.steps[: keep[-1] + 1]:
             indices = None
-            if isinstance(parts, nn.MaxPool2d):
+            if isinstance(step, _Convolution):
+                x = _convolve(x, step.kernel, step.bias, step.rectified)
+            elif isinstance(step, nn.MaxPool2d):
                 x, indices = net.pool(x)
-            elif isinstance(parts, SpaceToDepth):
-                x = parts(x)
             else:
-                weight, _, bias, rectified = parts
-                x = _convolve(x, weight, bias, rectified)
+                x = step(x)
             outputs.append(x)
             chosen.append(indices)
         if ctx.needs_input_grad[0]:
             ctx.save_for_backward(*outputs, *chosen)
             ctx.net, ctx.keep, ctx.dtype = net, keep, images.dtype
-        return tuple(outputs[step] for step in keep)
+        return tuple(outputs[k] for k in keep)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, None, None]:
         given = dict(zip(ctx.keep, gradients, strict=True))
         count, net = ctx.keep[-1] + 1, ctx.net
-        saved = [None if each is None else each.detach() for each in ctx.saved_tensors]
+        saved: list[Any] = [None if each is None else each.detach() for each in ctx.saved_tensors]
         outputs, chosen = saved[:count], saved[count:]
         gradient, through = None, False  # through: ReLU's gradient is taken already
-        for step in reversed(range(count)):
-            parts = net.steps[step]
-            if isinstance(parts, SpaceToDepth):
+        for k in reversed(range(count)):
+            step = net.steps[k]
+            if isinstance(step, SpaceToDepth):
                 if gradient is not None:
-                    gradient = depth_to_space(gradient, outputs[step - 1].shape)
+                    gradient = depth_to_space(gradient, outputs[k - 1].shape)
                 through = False
                 continue
-            if isinstance(parts, nn.MaxPool2d):
+            if isinstance(step, nn.MaxPool2d):
                 if gradient is not None:  # where the greatest of four is 0, so are all
-                    before = outputs[step - 1]
-                    gradient = net.unpool(gradient, before, outputs[step], chosen[step])
+                    gradient = net.unpool(gradient, outputs[k - 1], outputs[k], chosen[k])
                 through = True
                 continue
-            own = given.get(step)
+            own = given.get(k)
             if own is not None:
                 own = own.contiguous(memory_format=torch.channels_last)
-                gradient = net.add_rectified(gradient, own, outputs[step])
-            elif gradient is not None and parts[-1] and not through:
-                gradient = _rectify(gradient, outputs[step])
+                gradient = net.add_rectified(gradient, own, outputs[k])
+            elif gradient is not None and step.rectified and not through:
+                gradient = _rectify(gradient, outputs[k])
             if gradient is not None:
-                gradient = _convolve(gradient, parts[1], None, False)
+                gradient = _convolve(gradient, step.turned, None, False)
                 through = False
         return None if gradient is None else gradient.to(ctx.dtype), None, None
 
@@ -187,8 +206,8 @@ def space_to_depth(x: Tensor) -> Tensor:
 
 def depth_to_space(x: Tensor, shape: torch.Size) -> Tensor:
     """What `space_to_depth` makes of this is ``x``; 0 where that left something out."""
-    found = x.permute(0, 2, 3, 1).unflatten(3, (2, 2, -1)).transpose(2, 3)
-    return _whole(found.flatten(3, 4).flatten(1, 2), shape)
+    pixels = x.permute(0, 2, 3, 1).unflatten(3, (2, 2, -1)).transpose(2, 3)
+    return _whole(pixels.flatten(3, 4).flatten(1, 2), shape)
 
 
 def _whole(x: Tensor, shape: torch.Size) -> Tensor:

@@ -20,8 +20,15 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from fst.losses.distances import content_distance, dense, gram, style_distance, total_variation
-from fst.losses.views import MIRRORED, training_view
+from fst.losses.distances import (
+    Features,
+    content_distance,
+    dense,
+    gram,
+    style_distance,
+    total_variation,
+)
+from fst.losses.fused import LossNetwork
 from fst.system.errors import InputError
 
 NORMALIZATIONS = ("relative", "johnson2016")
@@ -39,9 +46,10 @@ class PerceptualLoss(nn.Module):
         style_weight: Weight of the style term in the total.
         tv_weight: Weight of the total variation in the total.
         normalization: ``relative`` or ``johnson2016`` (module docstring).
+        compiled: Whether the loss network may compile what it does between convolutions.
 
     Attributes:
-        grid: How training should show pictures, see `training_view`; 1 is as they are.
+        grams: The painting's Gram matrices by style layer, ``(1, C, C)``; see `set_style`.
     """
 
     def __init__(
@@ -53,6 +61,7 @@ class PerceptualLoss(nn.Module):
         style_weight: float,
         tv_weight: float,
         normalization: str = "relative",
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         if normalization not in NORMALIZATIONS:
@@ -64,84 +73,77 @@ class PerceptualLoss(nn.Module):
         self.weights = {"content": content_weight, "style": style_weight, "tv": tv_weight}
         self.normalization = normalization
         self.extractor = extractor([*self.style, *self.content])
-        self.grid = getattr(self.extractor, "grid", 1)
-        self.styles = (
-            nn.ModuleList()
-        )  # Gram matrices by layer, as `training_view` shows the painting
+        for part in self.extractor.modules():
+            if isinstance(part, LossNetwork):
+                part.compiled = compiled
+        self.grams = nn.ParameterDict()
 
     def set_style(self, painting: Tensor) -> None:
-        """Take the Gram matrices of the painting, ``(1, 3, H, W)`` RGB in [0, 1], as the target.
+        """Compare with the style of a painting, ``(1, 3, H, W)`` RGB in [0, 1], from now on.
 
         Raises:
             InputError: A Gram matrix is not finite.
         """
-        with torch.no_grad():
-            count = 1 if self.grid == 1 else len(MIRRORED)
-            views = [training_view(number, self.grid, painting)[0] for number in range(count)]
-            self.styles = nn.ModuleList([self._grams(view) for view in views])
-
-    def _grams(self, painting: Tensor) -> nn.ParameterDict:
-        features, grams = self.extractor(painting, list(self.style)), nn.ParameterDict()
-        for layer in self.style:
-            found = gram(features[layer])
-            if not torch.isfinite(found).all():
-                raise InputError(f"painting: expected finite style features, found NaN in {layer}")
-            grams[layer] = nn.Parameter(found, requires_grad=False)
-        return grams
-
-    @property
-    def grams(self) -> nn.ParameterDict:
-        """The painting's Gram matrices by layer."""
-        return self.styles[0]
+        self.grams = self.style_of(painting)
 
     @torch.no_grad()
-    def content_of(self, photos: Tensor) -> dict[str, Tensor]:
-        """The content features of ``(N, 3, H, W)`` photos, to compare with them often."""
+    def style_of(self, painting: Tensor) -> nn.ParameterDict:
+        """The Gram matrices of a painting by style layer, frozen; see `set_style`."""
+        features, grams = self.extractor(painting, list(self.style)), nn.ParameterDict()
+        for layer in self.style:
+            matrix = gram(features[layer])
+            if not torch.isfinite(matrix).all():
+                raise InputError(f"painting: expected finite style features, found NaN in {layer}")
+            grams[layer] = nn.Parameter(matrix, requires_grad=False)
+        return grams
+
+    @torch.no_grad()
+    def content_of(self, photos: Tensor) -> dict[str, Tensor | Features]:
+        """The features of ``(N, 3, H, W)`` photos by content layer, to compare with them often."""
         return self.extractor(photos, list(self.content))
 
     def forward(
-        self, stylized: Tensor, photos: Tensor | dict[str, Tensor], number: int | None = None
+        self,
+        stylized: Tensor,
+        photos: Tensor | Mapping[str, Tensor | Features],
+        grams: nn.ParameterDict | None = None,
     ) -> dict[str, Tensor]:
         """Compare ``(N, 3, H, W)`` pictures with the photos they came from, RGB in [0, 1].
 
         Args:
             stylized: The pictures.
             photos: The photos, or what `content_of` gave of them.
-            number: Of the batch of a training, which compares pictures and photos, not their
-                features, as `training_view` shows them.
+            grams: What `style_of` gave of the painting; by default that of `set_style`.
 
         Returns:
             Scalars: ``total`` (the weighted sum to minimise), the unweighted ``content``, ``style``
             and ``tv``, and each layer's distance as ``content_relu3_1``, ``style_relu1_1`` ...
 
         Raises:
-            RuntimeError: `set_style` was not called.
+            RuntimeError: There is no style to compare with.
         """
-        if not self.styles:
+        grams = self.grams if grams is None else grams
+        if not grams:
             raise RuntimeError("PerceptualLoss: call set_style(painting) first")
-        grams = self.grams
-        if number is not None:
-            grams = self.styles[number % len(self.styles)]
-            stylized, photos = training_view(number, self.grid, stylized, photos)
-        found = self.extractor(stylized, [*self.style, *self.content])
-        wanted = photos if isinstance(photos, dict) else self.content_of(photos)
+        features = self.extractor(stylized, [*self.style, *self.content])
+        targets = self.content_of(photos) if isinstance(photos, Tensor) else photos
         with torch.autocast(stylized.device.type, enabled=False):
             content = {
                 layer: content_distance(
-                    dense(found[layer]), dense(wanted[layer]), self.normalization
+                    dense(features[layer]), dense(targets[layer]), self.normalization
                 )
                 for layer in self.content
             }
             style = {
-                layer: style_distance(found[layer], target, self.normalization)
-                for layer, target in grams.items()
+                layer: style_distance(features[layer], grams[layer], self.normalization)
+                for layer in self.style
             }
             terms = {
-                "content": sum(self.content[layer] * term for layer, term in content.items()),
-                "style": sum(self.style[layer] * term for layer, term in style.items()),
+                "content": _weigh(content, self.content),
+                "style": _weigh(style, self.style),
                 "tv": total_variation(stylized),
             }
-            total = sum(self.weights[name] * term for name, term in terms.items())
+            total = _weigh(terms, self.weights)
         layers = {f"content_{name}": term for name, term in content.items()}
         layers |= {f"style_{name}": term for name, term in style.items()}
         return {"total": total, **terms, **layers}
@@ -149,3 +151,9 @@ class PerceptualLoss(nn.Module):
     def extra_repr(self) -> str:
         weighted = ", ".join(f"{weight:g} {name}" for name, weight in self.weights.items())
         return f"{self.normalization}: {weighted}; content {self.content}; style {self.style}"
+
+
+def _weigh(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """The weighted sum of scalars."""
+    weighted = [weights[name] * term for name, term in terms.items()]
+    return sum(weighted[1:], start=weighted[0])

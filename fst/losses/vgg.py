@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torchvision.models import VGG16_Weights, VGG19_Weights
 from torchvision.models.vgg import cfgs, make_layers
 
-from fst.losses.fused import LossNetwork, bf16_kernels_available
+from fst.losses.fused import LossNetwork
 from fst.system.errors import InputError
 
 _BLOCKS = {"vgg16": cfgs["D"], "vgg19": cfgs["E"]}
@@ -88,6 +88,9 @@ class VGGFeatures(LossNetwork):
         InputError: An unknown layer or architecture, or weights that cannot be had or used.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         layers: Sequence[str],
@@ -125,19 +128,19 @@ class VGGFeatures(LossNetwork):
         rounded down.
         """
         wanted = set(self.names.values()) if layers is None else set(layers)
-        found: dict[str, Tensor] = {}
+        names = {index: name for index, name in self.names.items() if name in wanted}
         x = (images - self.mean) / self.std
-        if wanted and bf16_kernels_available(x):
-            run = self.fused(self.features)
-            indices = [index for index, name in self.names.items() if name in wanted]
-            return {self.names[i]: y for i, y in zip(indices, run(x, indices), strict=True)}
+        if names and self.can_fuse(x):
+            outputs = self.fused(self.features)(x, list(names))
+            return dict(zip(names.values(), outputs, strict=True))
+        activations: dict[str, Tensor] = {}
         for index, layer in enumerate(self.features):
+            if len(activations) == len(names):
+                break
             x = layer(x)
-            if self.names.get(index) in wanted:
-                found[self.names[index]] = x
-                if len(found) == len(wanted):
-                    break
-        return found
+            if index in names:
+                activations[names[index]] = x
+        return activations
 
     def extra_repr(self) -> str:
         return f"{self.arch}: {', '.join(self.names.values())}"
@@ -148,6 +151,8 @@ def _load(
 ) -> tuple[dict[str, Tensor], Sequence[float], Sequence[float]]:
     """State dict without the ``features.`` prefix, mean and std; explicit mean and std win."""
     names = [name for known_arch, name in _RELEASES if known_arch == arch]
+    own_mean: Sequence[float] | None
+    own_std: Sequence[float] | None
     if (arch, weights) in _RELEASES:
         release = _RELEASES[arch, weights]
         state, own_mean, own_std = _download(release, arch), release.mean, release.std
@@ -157,15 +162,18 @@ def _load(
         )
     else:
         state, own_mean, own_std = _read(Path(weights).expanduser(), arch)
-    own_mean, own_std = mean or own_mean, std or own_std
-    for label, value in (("mean", own_mean), ("std", own_std)):
-        if value is None or len(value) != 3:
-            raise InputError(
-                f"{weights}: expected its {label} for R, G and B in [0, 1], found {value}; "
-                f"try loss.extractor.{label}=[r,g,b] (std of Caffe weights: 1/255)"
-            )
     state = {key.removeprefix("features."): value for key, value in state.items()}
-    return state, own_mean, own_std
+    own_mean = _three(mean or own_mean, "mean", weights)
+    return state, own_mean, _three(std or own_std, "std", weights)
+
+
+def _three(values: Sequence[float] | None, label: str, weights: str) -> Sequence[float]:
+    if values is None or len(values) != 3:
+        raise InputError(
+            f"{weights}: expected its {label} for R, G and B in [0, 1], found {values}; "
+            f"try loss.extractor.{label}=[r,g,b] (std of Caffe weights: 1/255)"
+        )
+    return values
 
 
 def _download(release: _Release, arch: str) -> dict[str, Tensor]:
@@ -219,11 +227,11 @@ def _check(features: nn.Sequential, state: dict[str, Tensor], arch: str, weights
             f"{weights}: expected {arch}, found the layers of another network ({foreign[0]})"
         )
     for name, parameter in features.state_dict().items():
-        found = tuple(state[name].shape) if name in state else "nothing"
-        if found != tuple(parameter.shape):
+        shape = tuple(state[name].shape) if name in state else "nothing"
+        if shape != tuple(parameter.shape):
             raise InputError(
                 f"{weights}: expected features.{name} of shape {tuple(parameter.shape)} for "
-                f"{arch}, found {found}"
+                f"{arch}, found {shape}"
             )
         if not torch.isfinite(state[name]).all():
             raise InputError(

@@ -1,17 +1,16 @@
 """The transformer network."""
 
+from fst.networks.build import NETWORKS, build_network
 from fst.networks.layers import InstanceNorm
-from fst.networks.transformer import (
+from fst.networks.padding import (
     MIN_SIDE,
-    NETWORKS,
     STRIDE,
-    ConvBlock,
-    ResidualBlock,
-    TransformerNet,
-    UpsampleBlock,
-    build_network,
     check_sides,
+    missing_pixels,
+    pad_pixels_to_strides,
+    pad_to_strides,
 )
+from fst.networks.transformer import ConvBlock, ResidualBlock, TransformerNet, UpsampleBlock
 
 __all__ = [
     "MIN_SIDE",
@@ -24,4 +23,7 @@ __all__ = [
     "UpsampleBlock",
     "build_network",
     "check_sides",
+    "missing_pixels",
+    "pad_pixels_to_strides",
+    "pad_to_strides",
 ]

@@ -1,7 +1,10 @@
-"""Layers of the transformer network, with gradients written out where that makes them faster.
+"""The transformer network's layers, fast: their gradients are written out.
 
-Eagerly PyTorch's own layers are fast. The compiler's gradient of reflection padding asks of every
-pixel which of nine reflections lie on it, and keeps the answer in the other memory format.
+1. `InstanceNorm`: PyTorch's kernel copies channels-last images to the other layout and back, and
+   its gradient takes twice the passes over memory.
+2. `ReflectionPad`: the compiler's gradient asks of every pixel which of nine reflections lie on it,
+   and keeps the answer in the other memory format. Eagerly PyTorch's own is fast.
+3. `RepeatPixels` and `RepeatedBorder`: what upsampling needs, channels-last.
 """
 
 from typing import Any
@@ -9,6 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+
+def compiled_for_training() -> bool:
+    """Whether the compiler is reading a pass of which the gradient will be asked for."""
+    return torch.is_grad_enabled() and torch.compiler.is_compiling()
 
 
 class _Normalize(torch.autograd.Function):
@@ -34,12 +42,12 @@ class _Normalize(torch.autograd.Function):
         normal, values = (x.float() - mean) * inverse, gradient.float()
         along, shift = _mean(values * normal), _mean(values)
         scale = weight.float().view(1, -1, 1, 1) * inverse
-        found = (values - shift - normal * along) * scale
+        of_x = (values - shift - normal * along) * scale
         area = x.shape[2] * x.shape[3]
         of_weight, of_bias = (
             (area * means.sum((0, 2, 3))).to(weight.dtype) for means in (along, shift)
         )
-        return found.to(x.dtype), of_weight, of_bias, None
+        return of_x.to(x.dtype), of_weight, of_bias, None
 
 
 def _mean(images: Tensor) -> Tensor:
@@ -73,13 +81,6 @@ class InstanceNorm(nn.Module):
             return torch.addcmul(shift.to(x.dtype), x, scale.to(x.dtype))
 
 
-class Twice(nn.Module):
-    """Twice the size by repeating pixels: ``nn.Upsample(scale_factor=2)``, channels-last."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return repeat_pixels(x)
-
-
 class _Reflect(torch.autograd.Function):
     """Reflection padding; its gradient folds rows, then columns."""
 
@@ -99,9 +100,9 @@ def _fold(gradient: Tensor, size: int, dim: int) -> Tensor:
     inside = gradient.shape[dim] - 2 * size
     before = gradient.narrow(dim, 0, size).flip(dim)
     after = gradient.narrow(dim, inside + size, size).flip(dim)
-    found = gradient.narrow(dim, size, inside)
-    found = found + _place(before, dim, 1, inside)
-    return found + _place(after, dim, inside - 1 - size, inside)
+    folded = gradient.narrow(dim, size, inside)
+    folded = folded + _place(before, dim, 1, inside)
+    return folded + _place(after, dim, inside - 1 - size, inside)
 
 
 def _place(strip: Tensor, dim: int, start: int, length: int) -> Tensor:
@@ -114,7 +115,7 @@ class ReflectionPad(nn.ReflectionPad2d):
     """Reflection padding, with a gradient for the compiler in training."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled() and torch.compiler.is_compiling():
+        if compiled_for_training():
             return _Reflect.apply(x, self.padding[0])
         return super().forward(x)
 
@@ -128,18 +129,20 @@ class RepeatedBorder(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        found = gradient.permute(0, 2, 3, 1)
+        folded = gradient.permute(0, 2, 3, 1)
         for dim in (1, 2):
-            inside = found.shape[dim] - 2
-            first, last = found.narrow(dim, 0, 1), found.narrow(dim, inside + 1, 1)
-            found = found.narrow(dim, 1, inside) + _place(first, dim, 0, inside)
-            found = found + _place(last, dim, inside - 1, inside)
-        return found.permute(0, 3, 1, 2)
+            inside = folded.shape[dim] - 2
+            first, last = folded.narrow(dim, 0, 1), folded.narrow(dim, inside + 1, 1)
+            folded = folded.narrow(dim, 1, inside) + _place(first, dim, 0, inside)
+            folded = folded + _place(last, dim, inside - 1, inside)
+        return folded.permute(0, 3, 1, 2)
 
 
-def repeat_pixels(x: Tensor) -> Tensor:
-    """``(N, C, H, W)`` at twice the size, every pixel four times."""
-    count, channels, height, width = x.shape
-    rows = x.permute(0, 2, 3, 1)[:, :, None, :, None]  # (N, H, 1, W, 1, C)
-    found = rows.expand(-1, -1, 2, -1, 2, -1).reshape(count, 2 * height, 2 * width, channels)
-    return found.permute(0, 3, 1, 2)
+class RepeatPixels(nn.Module):
+    """Twice the size by repeating pixels: ``nn.Upsample(scale_factor=2)``, channels-last."""
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C, 2 H, 2 W)
+        count, channels, height, width = x.shape
+        pixels = x.permute(0, 2, 3, 1)[:, :, None, :, None]  # (N, H, 1, W, 1, C)
+        repeated = pixels.expand(-1, -1, 2, -1, 2, -1)  # (N, H, 2, W, 2, C)
+        return repeated.reshape(count, 2 * height, 2 * width, channels).permute(0, 3, 1, 2)

@@ -13,30 +13,19 @@ Departures from the papers:
    the range of its Caffe inputs.
 4. The photo is centred to [-1, 1] on the way in, for the same reason.
 5. Sizes that are no multiple of 4 are padded by reflection at the right and bottom, and cropped.
+
+What makes it fast stands beside it: gradients in `fst.networks.layers`, four pixels at once in
+`fst.networks.subpixel`.
 """
 
-from collections.abc import Callable
-from typing import Any
+from typing import cast
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from fst.networks.layers import InstanceNorm, ReflectionPad, Twice
+from fst.networks.layers import InstanceNorm, ReflectionPad, RepeatPixels, compiled_for_training
+from fst.networks.padding import pad_to_strides
 from fst.networks.subpixel import ColourConv, convolve_doubled, interleave
-from fst.system.errors import InputError, check_whole
-
-MIN_SIDE = 16  # px: twice what reflection at a quarter of the size needs; smaller is no photo
-STRIDE = 4  # px: two convolutions of stride 2
-
-
-def check_sides(height: int, width: int) -> None:
-    """Raise an `InputError` for an image that is smaller than the network's padding needs."""
-    if min(height, width) < MIN_SIDE:
-        raise InputError(
-            f"image: expected at least {MIN_SIDE}x{MIN_SIDE} px, found {width}x{height}; "
-            "try enlarging it first"
-        )
+from fst.system.errors import check_whole
 
 
 class ConvBlock(nn.Sequential):
@@ -46,11 +35,24 @@ class ConvBlock(nn.Sequential):
         self, inputs: int, outputs: int, kernel: int, stride: int = 1, relu: bool = True
     ) -> None:
         super().__init__(
-            ReflectionPad(kernel // 2),
+            ReflectionPad(kernel // 2),  # departure 2
             nn.Conv2d(inputs, outputs, kernel, stride, bias=False),  # instance norm drops a bias
             InstanceNorm(outputs),
             *([nn.ReLU(inplace=True)] if relu else []),
         )
+
+    @property
+    def conv(self) -> nn.Conv2d:
+        return cast(nn.Conv2d, self[1])
+
+    @property
+    def norm(self) -> InstanceNorm:
+        return cast(InstanceNorm, self[2])
+
+    @property
+    def after_conv(self) -> list[nn.Module]:
+        """The norm and, where there is one, ReLU."""
+        return list(self)[2:]
 
 
 class ResidualBlock(nn.Module):
@@ -62,7 +64,7 @@ class ResidualBlock(nn.Module):
             ConvBlock(channels, channels, 3), ConvBlock(channels, channels, 3, relu=False)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # (N, channels, H, W), the same out
         return x + self.body(x)
 
 
@@ -70,16 +72,19 @@ class UpsampleBlock(nn.Sequential):
     """Twice the size by repeating pixels, then a 3x3 convolution (departure 1)."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(Twice(), ConvBlock(inputs, outputs, 3))
+        super().__init__(RepeatPixels(), ConvBlock(inputs, outputs, 3))
 
-    def forward(self, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled() and torch.compiler.is_compiling():
-            _, conv, *rest = self[1]
-            x = convolve_doubled(x, conv.weight)
-            for layer in rest:
-                x = layer(x)
-            return interleave(x)
-        return super().forward(x)
+    @property
+    def block(self) -> ConvBlock:
+        return cast(ConvBlock, self[1])
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, inputs, H, W) -> (N, outputs, 2 H, 2 W)
+        if not compiled_for_training():
+            return super().forward(x)
+        x = convolve_doubled(x, self.block.conv.weight)  # the same, sooner
+        for layer in self.block.after_conv:
+            x = layer(x)
+        return interleave(x)
 
 
 class TransformerNet(nn.Module):
@@ -93,6 +98,7 @@ class TransformerNet(nn.Module):
     def __init__(self, width: int = 32) -> None:
         super().__init__()
         check_whole("network width", width, 1)
+        self.width = width
         self.encoder = nn.Sequential(
             ConvBlock(3, width, 9),  # (N, width, H, W)
             ConvBlock(width, 2 * width, 3, stride=2),  # (N, 2 width, H/2, W/2)
@@ -114,24 +120,6 @@ class TransformerNet(nn.Module):
             InputError: A side is shorter than 16 px.
         """
         height, width = x.shape[-2:]
-        check_sides(height, width)
-        padded = F.pad(x, (0, -width % STRIDE, 0, -height % STRIDE), mode="reflect")
-        out = self.decoder(self.residual(self.encoder(2 * padded - 1)))  # departure 4
-        return out[..., :height, :width]
-
-
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"transformer": TransformerNet}
-
-
-def build_network(name: str, **arguments: Any) -> nn.Module:
-    """Build a network from what a checkpoint says of it: its name and constructor arguments.
-
-    Raises:
-        InputError: No network has this name, or it does not take these arguments.
-    """
-    if name not in NETWORKS:
-        raise InputError(f"network: expected one of {', '.join(NETWORKS)}, found {name!r}")
-    try:
-        return NETWORKS[name](**arguments)
-    except TypeError as error:
-        raise InputError(f"network {name!r} does not take {arguments}: {error}") from error
+        x = 2 * pad_to_strides(x) - 1  # departures 5 and 4
+        x = self.decoder(self.residual(self.encoder(x)))
+        return x[..., :height, :width]

@@ -10,47 +10,38 @@ Files for resuming a training are Lightning's ``.ckpt``, a different thing.
 """
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fst.networks import build_network
+from fst.networks import TransformerNet, build_network
 from fst.styles.cards import FORMAT, FORMAT_VERSION, open_style
-from fst.styles.quantized import SCALE, dequantize, quantize
+from fst.styles.quantized import dequantize
 from fst.system.errors import InputError
 from fst.system.files import atomic_path
 
+Net = TypeVar("Net", bound=nn.Module)
 
-def save_style(
-    path: str | Path, net: nn.Module, card: dict[str, Any], integers: Collection[str] = ()
-) -> None:
+
+def save_style(path: str | Path, net: nn.Module, card: dict[str, Any]) -> None:
     """Write a style file, whole or not at all.
 
     Args:
         path: Ends in ``.safetensors``.
         net: The network that ``card["network"]`` describes.
         card: JSON values only; ``network`` is required.
-        integers: Names of weights that are stored as such, see `fst.styles.quantized`.
 
     Raises:
         InputError: A weight is not finite in float16, or the file cannot be written.
     """
-    weights = {}
-    for name, tensor in net.state_dict().items():
-        weight = tensor.detach().to("cpu", torch.float32)
-        if name in integers:
-            weight, weights[name + SCALE] = quantize(weight)
-        else:
-            weight = weight.half()
-        weights[name] = weight.contiguous()
-    _check_finite(weights, path)
-    _write(path, weights, card)
+    weights = net.state_dict().items()
+    write_release(path, {name: each.detach().cpu().half() for name, each in weights}, card)
 
 
 def replace_card(path: Path, card: dict[str, Any]) -> None:
@@ -60,10 +51,16 @@ def replace_card(path: Path, card: dict[str, Any]) -> None:
         InputError: No such file, no style file, or it cannot be written.
     """
     _, weights = _read(path)
-    _write(path, weights, card)
+    write_release(path, weights, card)
 
 
-def _write(path: str | Path, weights: dict[str, Tensor], card: dict[str, Any]) -> None:
+def write_release(path: str | Path, weights: dict[str, Tensor], card: dict[str, Any]) -> None:
+    """Write a style file of weights as it will hold them, see `fst.styles.quantized`.
+
+    Raises:
+        InputError: A weight is not finite, or the file cannot be written.
+    """
+    _check_finite(weights, path)
     metadata = {
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
@@ -71,12 +68,12 @@ def _write(path: str | Path, weights: dict[str, Tensor], card: dict[str, Any]) -
     }
     with atomic_path(path) as temporary:
         try:
-            save_file(weights, temporary, metadata=metadata)
+            save_file({k: v.contiguous() for k, v in weights.items()}, temporary, metadata)
         except SafetensorError as error:  # a full disk, for example
             raise OSError(str(error)) from error
 
 
-def load_style(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+def load_style(path: str | Path) -> tuple[TransformerNet, dict[str, Any]]:
     """Rebuild the network of a style file, float32, in evaluation mode; and its card.
 
     Raises:
@@ -110,8 +107,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def check_network(
-    build: Callable[..., nn.Module], card: dict[str, Any], weights: dict[str, Tensor], path: Path
-) -> nn.Module:
+    build: Callable[..., Net], card: dict[str, Any], weights: dict[str, Tensor], path: Path
+) -> Net:
     """The network of a card, without memory, once its weights are known to fit and to be finite.
 
     Raises:
@@ -120,7 +117,9 @@ def check_network(
     try:
         with torch.device("meta"):
             net = build(**card["network"]["arguments"])
-    except (TypeError, RuntimeError, OverflowError) as error:  # also sizes beyond a tensor's
+    except InputError:  # a ValueError that says more
+        raise
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:  # also sizes too large
         raise InputError(f"{path}: expected a possible network, found {card['network']}") from error
     expected = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}

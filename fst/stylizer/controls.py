@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fst.images import Photo, to_array, to_tensor
-from fst.images.photo import full, to_bytes
+from fst.images.photo import from_unit, full, to_bytes
 from fst.system.errors import InputError
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as in JPEG
@@ -86,8 +86,7 @@ def apply_controls(photo: np.ndarray, stylized: np.ndarray, controls: Controls) 
         if controls.preserve_color:
             after = transfer_luminance(before, after)
         amount = controls.strength if mask is None else controls.strength * mask[band, :, None]
-        mixed = mix(before, after, amount) * white
-        stylized[band] = mixed if white == 1 else np.rint(mixed)
+        stylized[band] = from_unit(mix(before, after, amount), photo.dtype)
     return stylized
 
 
@@ -97,11 +96,10 @@ def fit_mask(mask: np.ndarray | Image.Image, height: int, width: int) -> np.ndar
     Raises:
         InputError: Its aspect ratio is another than the picture's.
     """
-    if isinstance(mask, Image.Image):
-        mask = np.asarray(mask.convert("L"))
-    if np.issubdtype(mask.dtype, np.integer):
-        mask = mask / np.float32(full(mask.dtype))
-    rows, columns = mask.shape
+    shares = np.asarray(mask.convert("L")) if isinstance(mask, Image.Image) else mask
+    if np.issubdtype(shares.dtype, np.integer):
+        shares = shares / np.float32(full(shares.dtype))
+    rows, columns = shares.shape
     # 3 %, and a pixel of rounding
     if abs(rows * width - columns * height) > 0.03 * columns * height + max(rows, columns):
         raise InputError(
@@ -109,9 +107,9 @@ def fit_mask(mask: np.ndarray | Image.Image, height: int, width: int) -> np.ndar
             "try cropping it"
         )
     if (rows, columns) != (height, width):
-        resized = Image.fromarray(mask.astype(np.float32)).resize((width, height))
-        mask = np.asarray(resized)
-    return np.clip(mask.astype(np.float32), 0, 1)
+        resized = Image.fromarray(shares.astype(np.float32)).resize((width, height))
+        shares = np.asarray(resized)
+    return np.clip(shares.astype(np.float32), 0, 1)
 
 
 def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -164,7 +162,7 @@ def fill_transparent(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     out = pixels.copy()
     for k in range(3):
         channel = Image.fromarray(filled[k].numpy()).resize(seen.size, Image.Resampling.BILINEAR)
-        out[..., k][clear] = np.rint(np.asarray(channel)[clear] * full(pixels.dtype))
+        out[..., k][clear] = from_unit(np.asarray(channel)[clear], pixels.dtype)
     return out
 
 

@@ -1,13 +1,27 @@
-"""The statistics of a whole picture, from a sample of small regions of it."""
+"""The statistics of a whole picture, from a sample of small regions of it.
+
+`fst.stylizer.tiles` says what they are for. The regions are spread over the picture. All of them go
+through the network together, so that every norm sees what is pooled over all; only a region's core
+counts, its margin is there for the receptive field. Asked for the whole picture, tiles take the
+regions' place, and the statistics are exact.
+"""
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fst.engines.simplify import GRAY, LOOK, deploy, fold_statistics, mean_colour
+from fst.engines.simplify import (
+    LOOK,
+    DeployedNet,
+    deploy,
+    fold_statistics,
+    mean_colour,
+    norms,
+    shift_by_colour,
+)
 from fst.images import to_tensor
 from fst.images.photo import full
-from fst.networks import InstanceNorm
+from fst.networks import InstanceNorm, TransformerNet
 from fst.stylizer.tiles import MARGIN, Tile, cut_out, grid, padded_size
 
 # Regions that statistics are sampled from: many small ones say more than a few large ones, since
@@ -18,8 +32,12 @@ CHUNK = 1 << 20  # px of regions that a convolution takes at a time
 
 
 def fold_picture_statistics(
-    net: nn.Module, pixels: np.ndarray, sample: float, device: torch.device, dtype: torch.dtype
-) -> nn.Module:
+    net: TransformerNet,
+    pixels: np.ndarray,
+    sample: float,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> tuple[TransformerNet, Tensor]:
     """A network of which the norms have the statistics of one picture, folded.
 
     Args:
@@ -29,14 +47,17 @@ def fold_picture_statistics(
             the statistics are those of an untiled pass.
         device: Where to compute.
         dtype: Of the convolutions; statistics are float32.
+
+    Returns:
+        The folded network, and the picture's mean colour: an `Engine` takes both.
     """
     colour = mean_colour(to_tensor(pixels[::LOOK, ::LOOK])[None]).view(3)
     statistics = measure_statistics(net, pixels, sample, colour, device, dtype)
-    return fold_statistics(net, statistics, colour)
+    return fold_statistics(net, statistics), colour
 
 
 def measure_statistics(
-    net: nn.Module,
+    net: TransformerNet,
     pixels: np.ndarray,
     sample: float,
     colour: Tensor,
@@ -45,7 +66,8 @@ def measure_statistics(
 ) -> list[tuple[Tensor, Tensor]]:
     """Variance and mean of every norm's input, for `fst.engines.simplify.fold_statistics`.
 
-    As `fixed`; ``colour`` is any near the picture's mean, ``(3,)`` in 8-bit values.
+    Arguments as for `fold_picture_statistics`; ``colour`` is any near the picture's mean, ``(3,)``
+    in 8-bit values.
     """
     height, width = padded_size(pixels)
     if sample < height * width and min(height, width) >= 3 * REGION:
@@ -58,14 +80,15 @@ def measure_statistics(
     windows = torch.stack([to_tensor(cut_out(pixels, tile)) for tile in tiles])
     batch = (255 * windows - colour.view(-1, 1, 1)).to(device, dtype)
     measuring = deploy(net)
-    folded_mean = measuring[0][0][1].weight.sum((2, 3)) @ (colour - GRAY)
-    measuring[-1] = measuring[-1][:-3]  # behind the last norm
-    measuring.to(device, dtype, memory_format=torch.channels_last)
+    shift = shift_by_colour(measuring, colour)
+    # what comes behind the last norm need not run
+    measuring.decoder = nn.Sequential(*(block for block in measuring.decoder if norms(block)))
+    measuring.to(device, dtype).to(memory_format=torch.channels_last)
     pooled = _pool_norms(measuring, tiles, weights.to(device))
     with torch.inference_mode():
         measuring(batch.to(memory_format=torch.channels_last))
     statistics = [(norm.var.cpu(), norm.mean.cpu()) for norm in pooled]
-    statistics[0] = statistics[0][0], statistics[0][1] + folded_mean
+    statistics[0] = statistics[0][0], statistics[0][1] + shift
     return statistics
 
 
@@ -136,17 +159,17 @@ def _calibrated(cells: np.ndarray, chosen: np.ndarray, weights: np.ndarray) -> T
     return (calibrated / calibrated.sum()).float()
 
 
-def _pool_norms(net: nn.Module, tiles: list[Tile], weights: Tensor) -> "list[PooledNorm]":
-    """Replace the norms of a simplified network, in place; and let it convolve in chunks."""
+def _pool_norms(net: DeployedNet, tiles: list[Tile], weights: Tensor) -> "list[PooledNorm]":
+    """Replace the norms of a deployed network, in place; and let it convolve in chunks."""
     pooled = []
     for block in [module for module in net.modules() if isinstance(module, nn.Sequential)]:
-        places = [k for k, child in enumerate(block) if isinstance(child, InstanceNorm)]
-        for k in places:  # padding and convolution, or both in one; then the norm
-            block[0] = InChunks(*list(block)[:k])
-            for between in range(1, k):
-                block[between] = nn.Identity()
-            pooled.append(PooledNorm(block[k], tiles, weights))
-            block[k] = pooled[-1]
+        for k, norm in enumerate(list(block)):
+            if isinstance(norm, InstanceNorm):  # behind padding and convolution, or both in one
+                block[0] = InChunks(*list(block)[:k])
+                for between in range(1, k):
+                    block[between] = nn.Identity()
+                pooled.append(PooledNorm(norm, tiles, weights))
+                block[k] = pooled[-1]
     return pooled
 
 

@@ -9,16 +9,16 @@ import os
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from fst.engines import DTYPES, Engine, make_engine
 from fst.images import MAX_PIXELS, Photo, to_array, to_tensor
-from fst.networks import MIN_SIDE, STRIDE
+from fst.networks import MIN_SIDE, STRIDE, TransformerNet
 from fst.styles import find_style, load_style
 from fst.stylizer.controls import Controls, apply_controls, fill_transparent, limit_side, resize
 from fst.stylizer.statistics import SAMPLE_LIVE, fold_picture_statistics
@@ -29,6 +29,8 @@ from fst.system.errors import InputError
 MEMORY = 1536  # MiB that a pass of the network may take
 SAMPLE = 1_500_000  # px that the statistics of a tiled picture come from
 ON_DISK = 1 << 28  # bytes; larger results are kept in a file while they grow
+# what can be repainted, and comes back as the same
+Picture = TypeVar("Picture", Image.Image, Photo, Tensor)
 SIDES = 4 * MARGIN, 2048  # px of a tile's window, least and most
 
 
@@ -36,7 +38,7 @@ class Stylizer:
     """One trained style, or a blend of several, ready to repaint pictures.
 
     Args:
-        style: The name of a shipped style, or the path of a release file; or several with weights,
+        style: The name of a shipped style, or the path of a style file; or several with weights,
             ``"starry_night:0.6,great_wave:0.4"``, whose results are averaged.
         device: ``auto`` takes a GPU where there is one; or ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         engine: ``auto`` or one of `fst.engines.ENGINES`.
@@ -48,7 +50,7 @@ class Stylizer:
             of one piece and whatever memory that takes.
 
     Attributes:
-        cards: What each style's release file says of itself (`fst.styles.release`).
+        cards: What each style file says of itself (`fst.styles.release`).
         device: The device chosen.
         engine: The engine chosen, with its ``name`` and ``precision``.
 
@@ -88,9 +90,7 @@ class Stylizer:
     def engine(self) -> Engine:
         return self._styles[0].engine
 
-    def __call__(
-        self, picture: Image.Image | Photo | Tensor, **controls: Any
-    ) -> Image.Image | Photo | Tensor:
+    def __call__(self, picture: Picture, **controls: Any) -> Picture:
         """Repaint a picture; the answer has its kind and, without ``max_side``, its size.
 
         Args:
@@ -133,7 +133,8 @@ class Stylizer:
         height, width = batch.shape[-2:]
         size = controls.scale, controls.max_side
         if controls.plain and size == (1, None) and self._fits(len(batch) * height * width):
-            return sum(style.weight * style.engine(batch) for style in self._styles)
+            first, *others = (style.weight * style.engine(batch) for style in self._styles)
+            return sum(others, start=first)
         photos = (Photo(to_array(image, np.float32)) for image in batch)
         return torch.stack([to_tensor(self._photo(photo, controls).pixels) for photo in photos])
 
@@ -185,9 +186,8 @@ class Stylizer:
         if sample != math.inf:
             sample = min(sample, self._memory / (SAMPLE_LIVE * engine.activation_bytes))
         dtype = DTYPES[engine.precision]
-        tiles = style.tile_engine(
-            fold_picture_statistics(style.net, pixels, sample, self.device, dtype)
-        )
+        folded, colour = fold_picture_statistics(style.net, pixels, sample, self.device, dtype)
+        tiles = style.tile_engine(folded, colour)
         side = int(min(max(math.sqrt(affordable), SIDES[0]), SIDES[1])) // STRIDE * STRIDE
         out = _empty(pixels)
         stylize_tiles(tiles.stylize, pixels, out, side)
@@ -198,19 +198,19 @@ class Stylizer:
 class _Style:
     """One network of a `Stylizer`; its share of the result; its engines."""
 
-    net: nn.Module
+    net: TransformerNet
     card: dict[str, Any]
     weight: float
     engine: Engine
     _tiles: Engine | None = None
 
-    def tile_engine(self, folded: nn.Module) -> Engine:
-        """An engine of the same kind for a network with folded statistics."""
+    def tile_engine(self, folded: TransformerNet, colour: Tensor) -> Engine:
+        """An engine of the same kind for a network with folded statistics, and its colour."""
         if self._tiles is None:
             whole = self.engine
-            self._tiles = make_engine(folded, whole.device, whole.name, whole.precision)
+            self._tiles = make_engine(folded, whole.device, whole.name, whole.precision, colour)
         else:
-            self._tiles.load(folded)
+            self._tiles.load(folded, colour)
         return self._tiles
 
 

@@ -4,11 +4,6 @@ Instance norm makes every pixel depend on the whole picture, so that tiles styli
 disagree. Here the statistics are measured once, at the true scale, and fixed
 (`fst.stylizer.statistics`); every pixel then depends on its receptive field alone, and tiles that
 overlap by it compute exactly what their neighbours compute.
-
-The statistics come from regions spread over the picture. All of them go through the network
-together, so that every norm sees what is pooled over all; only a region's core counts, its margin
-is there for the receptive field. Asked for the whole picture, tiles take the regions' place, and
-the statistics are exact.
 """
 
 import math
@@ -17,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fst.networks import STRIDE
+from fst.networks import STRIDE, missing_pixels, pad_pixels_to_strides
 
 MARGIN = 60  # px: the receptive field's radius, 57, in whole steps of the network's stride
 
@@ -69,17 +64,12 @@ def _cut(length: int, side: int) -> list[tuple[slice, slice]]:
 def padded_size(pixels: np.ndarray) -> tuple[int, int]:
     """Height and width of a picture ``(H, W, 3)`` in whole strides, as the network pads it."""
     height, width = pixels.shape[:2]
-    return height + -height % STRIDE, width + -width % STRIDE
+    return height + missing_pixels(height), width + missing_pixels(width)
 
 
 def cut_out(pixels: np.ndarray, tile: Tile) -> np.ndarray:
     """A tile's window; what lies beyond the right and bottom border is reflected."""
-    window = pixels[tile.rows, tile.columns]
-    beyond = [
-        (0, wanted.stop - wanted.start - found)
-        for wanted, found in zip((tile.rows, tile.columns), window.shape[:2], strict=True)
-    ]
-    return np.pad(window, (*beyond, (0, 0)), mode="reflect") if any(map(any, beyond)) else window
+    return pad_pixels_to_strides(pixels[tile.rows, tile.columns])
 
 
 def stylize_tiles(

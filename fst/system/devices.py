@@ -9,13 +9,30 @@ import torch
 
 from fst.system.errors import InputError
 
+WORTH_COMPILING = 200  # steps
+# values of oneDNN's variable that leave AVX-512 without its bf16 products
+WITHOUT_BF16_UNITS = ("AVX512_CORE", "AVX512_CORE_VNNI")
+
+
+def has_bf16_kernels() -> bool:
+    """Whether oneDNN has bf16 kernels for this CPU, in its units or imitated by AVX-512.
+
+    Imitated they round likewise, and take longer than float32. ``ONEDNN_MAX_CPU_ISA`` counts.
+    """
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
 
 def has_bf16_units() -> bool:
-    """Whether this CPU multiplies bf16 in hardware, AMX or AVX512-BF16, and may do so."""
-    allowed = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper()
-    if not any(name in allowed for name in ("ALL", "DEFAULT", "16", "AMX", "AVX10")):
+    """Whether this CPU multiplies bf16 in hardware, AMX or AVX512-BF16: whether bf16 pays.
+
+    ``ONEDNN_MAX_CPU_ISA`` counts: what it forbids, this CPU has not.
+    """
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA", "")
+    if not has_bf16_kernels() or limit.upper() in WITHOUT_BF16_UNITS:
         return False
-    units = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch cannot tell
+    if not hasattr(torch.cpu, "get_capabilities"):  # before torch 2.11
+        return torch.cpu._is_avx512_bf16_supported()
+    units = torch.cpu.get_capabilities()
     return bool(units.get("amx_bf16") or units.get("avx512_bf16"))
 
 
@@ -26,21 +43,18 @@ def choose_device(name: str) -> torch.device:
         InputError: Not a device's name, or this machine or torch has none such.
     """
     if name == "auto":
-        found = torch.accelerator.is_available()
-        return torch.accelerator.current_accelerator() if found else torch.device("cpu")
+        gpu = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return gpu or torch.device("cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
-            f"device: expected one that this machine has, found {name!r} ({reason}); "
+            f"device: expected auto, cpu or a GPU of this machine, found {name!r} ({reason}); "
             "try cpu or auto"
         ) from error
     return device
-
-
-WORTH_COMPILING = 200  # steps
 
 
 def resolve_precision(precision: str, accelerator: str) -> str:
@@ -48,10 +62,10 @@ def resolve_precision(precision: str, accelerator: str) -> str:
     if precision != "auto":
         return precision
     if torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda"):
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        pays = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        fast = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return "bf16-mixed" if fast else "32-true"
+        pays = has_bf16_units()
+    return "bf16-mixed" if pays else "32-true"
 
 
 def resolve_compile(wanted: bool | str, steps: int) -> bool:
@@ -78,26 +92,13 @@ def resolve_compile(wanted: bool | str, steps: int) -> bool:
     return wanted
 
 
-def pick_device(name: str) -> torch.device:
-    """``auto`` is the first GPU, else the CPU."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"device: expected auto, cpu or a GPU of this machine, found {name!r} ({reason})"
-        ) from error
-
-
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """The context of ``precision``: ``32-true``, ``bf16-mixed`` or ``auto``.
 
     Raises:
         InputError: Another precision.
     """
-    found = resolve_precision(precision, "cpu" if device.type == "cpu" else "gpu")
-    if found not in ("32-true", "bf16-mixed"):
+    resolved = resolve_precision(precision, "cpu" if device.type == "cpu" else "gpu")
+    if resolved not in ("32-true", "bf16-mixed"):
         raise InputError(f"precision: expected auto, 32-true or bf16-mixed, found {precision!r}")
-    return torch.autocast(device.type, torch.bfloat16, enabled=found == "bf16-mixed")
+    return torch.autocast(device.type, torch.bfloat16, enabled=resolved == "bf16-mixed")

@@ -1,4 +1,4 @@
-"""What a run shows and leaves behind: samples, throughput, profile, card, style file."""
+"""What a run shows and leaves behind: samples, throughput, profile, card."""
 
 import time
 from collections.abc import Mapping
@@ -15,8 +15,8 @@ from torchvision.utils import make_grid
 
 from fst.images import Photo, save_picture, to_array
 from fst.system.files import atomic_path, make_folder
-from fst.training.checkpoints import reported
-from fst.training.lit_module import StyleModule
+from fst.training.checkpoints import log_interval, warn_unless_written
+from fst.training.data import photos_of
 
 
 def _tensorboard(trainer: pl.Trainer) -> Any | None:
@@ -30,12 +30,12 @@ def _tensorboard(trainer: pl.Trainer) -> Any | None:
 class RunLogger(TensorBoardLogger):
     """TensorBoard without the curve of the epoch: photos are an endless stream here.
 
-    What cannot be written is reported, and training goes on.
+    What cannot be written becomes a line on stderr, and training goes on.
     """
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        with reported("curves"):
+        with warn_unless_written("curves"):
             try:
                 super().log_metrics({k: v for k, v in metrics.items() if k != "epoch"}, step)
             except ValueError as error:  # what Lightning makes of every error
@@ -43,17 +43,17 @@ class RunLogger(TensorBoardLogger):
 
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        with reported("hparams"):
+        with warn_unless_written("hparams"):
             super().log_hyperparams(*args, **kwargs)
 
     @rank_zero_only
     def save(self) -> None:
-        with reported("curves"):
+        with warn_unless_written("curves"):
             super().save()
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        with reported("curves"):
+        with warn_unless_written("curves"):
             super().finalize(status)
 
 
@@ -70,27 +70,29 @@ class SampleGrid(Callback):
 
     def __init__(self, every_n_steps: int, photos: int, folder: str | Path) -> None:
         self.every_n_steps, self.count, self.folder = every_n_steps, photos, Path(folder)
-        self._photos: Tensor | None = None
-        self._shown = 0
+        self._photos = torch.empty(0)
+        self._last = 0  # step of the last grid
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: StyleModule) -> None:
-        dataset = trainer.datamodule.val_dataloader().dataset
-        count = min(self.count, len(dataset))
-        self._photos = torch.stack([dataset[k][0] for k in range(count)]).float() / 255
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        held_out = photos_of(trainer).held_out_photos()
+        count = min(self.count, len(held_out))
+        self._photos = torch.stack([held_out[k][0] for k in range(count)]).float() / 255
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: StyleModule, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any, **__: Any
+    ) -> None:
         step = trainer.global_step
         due = step > 0 and (step % self.every_n_steps == 0 or step == trainer.max_steps)
-        if due and step != self._shown and trainer.is_global_zero:
-            self._shown = step  # accumulated batches share a step
+        if due and step != self._last and trainer.is_global_zero:
+            self._last = step  # accumulated batches share a step
             self._show(trainer, pl_module, step)
 
-    def _show(self, trainer: pl.Trainer, pl_module: StyleModule, step: int) -> None:
+    def _show(self, trainer: pl.Trainer, pl_module: pl.LightningModule, step: int) -> None:
         with torch.no_grad():
             stylized = pl_module(self._photos.to(pl_module.device)).cpu()
         pairs = torch.stack([self._photos, stylized], dim=1).flatten(0, 1)  # photo, stylized, ...
         grid = make_grid(pairs, nrow=4)
-        with reported("samples"):
+        with warn_unless_written("samples"):
             save_picture(Photo(to_array(grid)), self.folder / f"step_{step:06d}.png")
             if writer := _tensorboard(trainer):
                 # Lightning's curves count from 0: after the tenth step they are at 9
@@ -100,26 +102,26 @@ class SampleGrid(Callback):
 class Throughput(Callback):
     """Images per second since the last log, in the progress bar and in TensorBoard."""
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: StyleModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._since, self._images = time.perf_counter(), 0
 
     def on_train_batch_end(
         self,
         trainer: pl.Trainer,
-        pl_module: StyleModule,
+        pl_module: pl.LightningModule,
         outputs: Any,
         batch: Tensor,
         batch_idx: int,
     ) -> None:
         self._images += len(batch) * trainer.world_size
-        if trainer.global_step % trainer.log_every_n_steps == 0:
+        if trainer.global_step % log_interval(trainer) == 0:
             elapsed = time.perf_counter() - self._since
             rate = self._images / elapsed
             pl_module.log("images_per_s", rate, prog_bar=True, logger=False)
             pl_module.log("speed/images_per_s", rate)
             self._since, self._images = time.perf_counter(), 0
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: StyleModule) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.sanity_checking:  # validation is no training time
             self._since, self._images = time.perf_counter(), 0
 
@@ -134,12 +136,12 @@ class ProgressBar(TQDMProgressBar):
         self.train_progress_bar.initial = trainer.global_step
 
     def on_exception(
-        self, trainer: pl.Trainer, pl_module: StyleModule, exception: BaseException
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         if self._train_progress_bar is not None:
             self._train_progress_bar.close()  # what is said next begins a line
 
-    def get_metrics(self, trainer: pl.Trainer, pl_module: StyleModule) -> dict[str, Any]:
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
         return metrics
@@ -174,17 +176,18 @@ class Profile(Callback):
             self._profiler.start()
 
     def on_train_batch_end(self, *_: Any) -> None:
-        if self._profiler and self._seen >= self._last:
+        if self._seen >= self._last:
             self._write()
 
     def on_train_end(self, *_: Any) -> None:
-        if self._profiler:
-            self._write()
+        self._write()
 
     def _write(self) -> None:
         profiler, self._profiler = self._profiler, None
+        if profiler is None:
+            return
         profiler.stop()
-        with reported("profile"):
+        with warn_unless_written("profile"):
             make_folder(self.folder)
             with atomic_path(self.folder / "trace.json") as temporary:
                 profiler.export_chrome_trace(str(temporary))
@@ -206,7 +209,7 @@ class RunCard(Callback):
     def __init__(self, painting: Tensor, config: str, command: str) -> None:
         self.painting, self.config, self.command = painting, config, command
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: StyleModule) -> None:
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if writer := _tensorboard(trainer):
             writer.add_image("painting", self.painting, trainer.global_step)
             text = f"    {self.command}\n\n```yaml\n{self.config}```"

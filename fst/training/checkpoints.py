@@ -27,8 +27,8 @@ class StoppedError(InputError):
 
 
 @contextmanager
-def reported(what: str) -> Iterator[None]:
-    """A file that cannot be written becomes a line on stderr: training goes on without it."""
+def warn_unless_written(what: str) -> Iterator[None]:
+    """Turn a file that cannot be written into a line on stderr: training goes on without it."""
     try:
         yield
     except (InputError, OSError) as error:
@@ -43,6 +43,11 @@ def report_thread(failed: threading.ExceptHookArgs) -> None:
         threading.__excepthook__(failed)
 
 
+def log_interval(trainer: pl.Trainer) -> int:
+    """Steps between two points of the curves."""
+    return trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning sets it later
+
+
 @cache
 def _warn(line: str) -> None:  # the same one once
     print(line, file=sys.stderr, flush=True)
@@ -51,7 +56,8 @@ def _warn(line: str) -> None:  # the same one once
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's checkpoints, whole or not at all also where /tmp is another disk.
 
-    The one before stays as ``previous.ckpt``. A checkpoint that cannot be written is reported.
+    The one before stays as ``previous.ckpt``. A checkpoint that cannot be
+    written becomes a line on stderr.
     """
 
     def save_checkpoint(
@@ -61,7 +67,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         new = path.with_suffix(".new")
         whole = io.BytesIO()  # written to a file, torch calls a full disk an internal error
         torch.save(checkpoint, whole)
-        with reported("checkpoint"):
+        with warn_unless_written("checkpoint"):
             with atomic_path(new) as temporary:
                 temporary.write_bytes(whole.getbuffer())
             if path.exists():
@@ -114,7 +120,8 @@ class Checkpoints(Checkpoint):
         last = step == trainer.max_steps
         due = step % self.every_n_steps == 0 or late or last or stop or self._owed
         due = due and step != self._written  # accumulated batches share a step
-        has_curves = step % trainer.log_every_n_steps == 0 and trainer.log_every_n_steps > 1
+        interval = log_interval(trainer)
+        has_curves = step % interval == 0 and interval > 1
         self._owed = due and has_curves and not last
         if self._owed:
             return

@@ -114,7 +114,7 @@ class PhotoStream(Dataset):
 class HeldOutPhotos(Dataset):
     """The middle square of each held-out photo, scaled to the crop's size, the same every time."""
 
-    def __init__(self, paths: list[Path], crop_size: int) -> None:
+    def __init__(self, paths: Sequence[Path], crop_size: int) -> None:
         self.paths, self.crop_size = paths, crop_size
 
     def __len__(self) -> int:
@@ -182,7 +182,7 @@ class PhotoDataModule(pl.LightningDataModule):
         held_out: Photos kept for validation; fixed whatever the seed.
         annotations: COCO JSON file whose photos to use; its file names are relative to ``root``.
         exclude: Text file of photos to leave out, one name relative to ``root`` by line, as
-            ``fst check-photos --list`` writes it.
+            ``scripts/check_data.py --list`` writes it.
         workers: Processes that decode photos; 0 decodes in the training process.
         seed: Fixes files, crops and flips.
     """
@@ -232,6 +232,7 @@ class PhotoDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         trainer = self.trainer
+        assert trainer is not None
         done, batches = (
             steps * trainer.accumulate_grad_batches
             for steps in (trainer.global_step, trainer.max_steps)
@@ -250,23 +251,27 @@ class PhotoDataModule(pl.LightningDataModule):
 
     def photos_a_step(self) -> int:
         """Of all processes and accumulated batches together."""
+        assert self.trainer is not None
         return self.batch_size * self.trainer.accumulate_grad_batches * self.trainer.world_size
 
     def state_dict(self) -> dict[str, int]:
         return {"photos_a_step": self.photos_a_step()}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        found = self.photos_a_step()
-        if found != state["photos_a_step"]:
+        count = self.photos_a_step()
+        if count != state["photos_a_step"]:
             raise InputError(
                 f"resume: expected {state['photos_a_step']} photos a step (data.batch_size times "
-                f"processes times trainer.accumulate_grad_batches), as the run began with, found "
-                f"{found}"
+                "processes times trainer.accumulate_grad_batches), as the run began with, found "
+                f"{count}"
             )
+
+    def held_out_photos(self) -> HeldOutPhotos:
+        return HeldOutPhotos(self.val_paths, self.crop_size)
 
     def val_dataloader(self) -> DataLoader:
         return DataLoader(
-            HeldOutPhotos(self.val_paths, self.crop_size),
+            self.held_out_photos(),
             batch_size=self.batch_size,
             collate_fn=_Batch.of,
         )
@@ -288,3 +293,8 @@ class PhotoDataModule(pl.LightningDataModule):
             "batch_size": self.batch_size,
             "seed": self.seed,
         }
+
+
+def photos_of(trainer: pl.Trainer) -> PhotoDataModule:
+    """The photos of a training that runs."""
+    return trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it when it runs

@@ -11,10 +11,11 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from fst.losses.fused import LossNetwork
 from fst.losses.temporal import FLAT, shift_error
 from fst.networks import STRIDE
 from fst.system.errors import InputError
+from fst.training.checkpoints import log_interval
+from fst.training.views import TrainingViews
 
 
 class TrainingLostError(InputError):
@@ -32,12 +33,14 @@ class StyleModule(pl.LightningModule):
         scheduler: Called with the optimiser, stepped after every step; None keeps the rate.
         shift_weight: Of `fst.losses.temporal.shift_error` in the total; 0 leaves it out and saves a
             pass.
-        compiled: Whether the network's passes with gradients run through ``torch.compile`` (those
+        compiled: Whether the network's passes with gradients run through ``torch.compile``. Those
             without, of validation and samples, do not: each of their shapes would be compiled for
-            itself), and what the loss network does between convolutions (`fst.losses.fused`).
+            itself.
+        views: What the loss is shown where there are gradients, if not photos and pictures as they
+            are.
     """
 
-    strict_loading = False  # `loss.*` is not in checkpoints; `on_load_checkpoint` checks the rest
+    strict_loading = False  # only `net.*` is in checkpoints; `on_load_checkpoint` checks it
 
     def __init__(
         self,
@@ -47,19 +50,18 @@ class StyleModule(pl.LightningModule):
         scheduler: Callable[[torch.optim.Optimizer], Any] | None = None,
         shift_weight: float = 0,
         compiled: bool = False,
+        views: TrainingViews | None = None,
     ) -> None:
         super().__init__()
         # channels-last: what CPUs' and GPUs' fastest convolutions want
         self.net = net.to(memory_format=torch.channels_last)
         self.loss = loss.to(memory_format=torch.channels_last)
+        self.views = views
         self._optimizer, self._scheduler = optimizer, scheduler
         self.shift_weight = shift_weight
         self._fast: Callable[[Tensor], Tensor] | None = None
         if compiled:  # a function: a compiled module would be a second child with the same weights
             self._fast = torch.compile(lambda photos: self.net(photos), dynamic=False)
-            for part in self.loss.modules():
-                if isinstance(part, LossNetwork):
-                    part.compiled = True
 
     def forward(self, photos: Tensor) -> Tensor:
         """Stylize ``(N, 3, H, W)`` RGB in [0, 1]; the same shape and range, float32."""
@@ -80,15 +82,14 @@ class StyleModule(pl.LightningModule):
         return terms["total"]
 
     def _logged(self) -> bool:
-        """Whether Lightning logs this step; it takes some milliseconds to remember what it is told
-        at the others."""
-        return (self.global_step + 1) % self.trainer.log_every_n_steps == 0
+        """Whether Lightning logs this step. At the others, telling it costs some milliseconds."""
+        return (self.global_step + 1) % log_interval(self.trainer) == 0
 
     def _compare(self, photos: Tensor, number: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The network's answer to a batch, and every term of it."""
         stylized = self(photos)
-        if torch.is_grad_enabled() and getattr(self.loss, "grid", 1) > 1:
-            terms = self.loss(stylized, photos, number)
+        if self.views and torch.is_grad_enabled():
+            terms = self.loss(*self.views(number, stylized, photos))
         else:
             terms = self.loss(stylized, photos)
         if self.shift_weight:
@@ -125,7 +126,7 @@ class StyleModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         weights = checkpoint["state_dict"]
-        checkpoint["state_dict"] = {k: v for k, v in weights.items() if not k.startswith("loss.")}
+        checkpoint["state_dict"] = {k: v for k, v in weights.items() if k.startswith("net.")}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         for schedule in checkpoint["lr_schedulers"]:
@@ -135,12 +136,12 @@ class StyleModule(pl.LightningModule):
                     f"resume: expected trainer.max_steps={steps}, as the run began with, found "
                     f"{self.trainer.max_steps}; its learning rates are planned for that number"
                 )
-        found = {name: tuple(tensor.shape) for name, tensor in checkpoint["state_dict"].items()}
+        shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint["state_dict"].items()}
         for name, tensor in self.net.state_dict(prefix="net.").items():
-            if found.get(name) != tuple(tensor.shape):
+            if shapes.get(name) != tuple(tensor.shape):
                 raise InputError(
                     f"resume: expected {name} of shape {tuple(tensor.shape)}, the checkpoint has "
-                    f"{found.get(name, 'none')}; resume with the settings that the run began with"
+                    f"{shapes.get(name, 'none')}; resume with the settings that the run began with"
                 )
 
     def _check(self, terms: dict[str, Tensor], stylized: Tensor, photos: Tensor) -> None:

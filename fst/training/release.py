@@ -12,7 +12,8 @@ from pytorch_lightning.callbacks import Callback
 
 from fst import __version__
 from fst.styles import save_style
-from fst.training.checkpoints import reported
+from fst.training.checkpoints import warn_unless_written
+from fst.training.data import photos_of
 from fst.training.lit_module import StyleModule
 
 
@@ -30,7 +31,9 @@ class Release(Callback):
 
     def __init__(self, path: str | Path, card: dict[str, Any]) -> None:
         self.path, self.card = Path(path), card
-        self.best, self.metrics, self.step = float("inf"), {}, -1  # of the last validation
+        self.best = float("inf")
+        self.metrics: dict[str, float] = {}  # of the last validation
+        self.step = -1  # likewise
         self.written = self.path  # what it went to
         self.missing = False  # whether the last one could not be written
         self._seconds = 0.0  # before a resume
@@ -41,7 +44,7 @@ class Release(Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.best, self._seconds = state["best"], state["seconds"]
 
-    def setup(self, trainer: pl.Trainer, pl_module: StyleModule, stage: str) -> None:
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":  # a validation afterwards is part of the run
             self._since = time.perf_counter()
 
@@ -49,7 +52,7 @@ class Release(Callback):
         """Wall time of the run so far, over all its resumptions."""
         return self._seconds + time.perf_counter() - self._since
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: StyleModule) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking:
             return
         self.step = trainer.global_step
@@ -64,20 +67,21 @@ class Release(Callback):
         elif last:
             self._write(trainer, pl_module, self.path.with_stem(f"{self.path.stem}-last"))
 
-    def _write(self, trainer: pl.Trainer, pl_module: StyleModule, path: Path) -> None:
+    def _write(self, trainer: pl.Trainer, pl_module: pl.LightningModule, path: Path) -> None:
         self.missing = True
-        with reported("style file"):
+        with warn_unless_written("style file"):
             self._save(trainer, pl_module, path)
             self.written, self.missing = path, False
             self.best = min(self.best, self.metrics["total"])
 
-    def _save(self, trainer: pl.Trainer, pl_module: StyleModule, path: Path) -> None:
+    def _save(self, trainer: pl.Trainer, pl_module: pl.LightningModule, path: Path) -> None:
         if not trainer.is_global_zero:
             return
+        assert isinstance(pl_module, StyleModule)
         progress = {"steps": trainer.global_step, "seconds": round(self.seconds())}
         card = {
             **self.card,
-            "data": trainer.datamodule.summary(),
+            "data": photos_of(trainer).summary(),
             "training": {**self.card["training"], **progress},
             "metrics": self.metrics,
             "versions": {

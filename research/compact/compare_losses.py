@@ -1,12 +1,13 @@
 """What the compact loss network costs: paintings trained with it and with VGG-19, side by side.
 
-python scripts/compare_losses.py PHOTOS
-python scripts/compare_losses.py PHOTOS --styles the_scream --compare time --precision 32-true
+python -m research.compact.compare_losses PHOTOS
+python -m research.compact.compare_losses PHOTOS --styles the_scream --compare time
 
-All are trained by experiment=fast and measured with VGG-19's objective on photos held out of all
-trainings. *steps*: both networks take the same steps. *time*: VGG-19 takes as many as fit into the
-time that the compact network's take; how fast each is on this machine is measured first, without
-what happens before the first steps. What is finished is not run again by the same command.
+From the repository's root; the paintings are in paths.paintings (FST_PAINTINGS). All are trained by
+experiment=fast and measured with VGG-19's objective on photos held out of all trainings. *steps*:
+both networks take the same steps. *time*: VGG-19 takes as many as fit into the time that the
+compact network's take; how fast each is on this machine is measured first, without what happens
+before the first steps. What is finished is not run again by the same command.
 """
 
 import argparse
@@ -15,12 +16,11 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
-from benchmarks.measuring import run_child, say
-from benchmarks.training import WARM
 from hydra import compose, initialize_config_dir
 
-from fst.cli.composing import config_errors, find_painting, quoted
+from fst.cli.composing import config_errors, config_folder, find_painting, quoted
 from fst.losses.compact import NAME
 from fst.styles import find_style, load_style
 from fst.styles.cards import shipped_folder
@@ -28,8 +28,11 @@ from fst.system.devices import resolve_compile
 from fst.system.errors import InputError, check_whole, one_line_errors
 from fst.system.files import atomic_path, check_folder, make_folder
 from fst.system.process import leave, signals
+from fst.system.tables import markdown_table
+from scripts.benchmarks.measuring import run_child, say
+from scripts.benchmarks.training import WARM
 
-SCRIPTS = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
 STYLES = ("composition_vii", "great_wave", "starry_night", "the_scream")  # it has not seen them
 COUNTED, TURNS = 40, 3  # steps of the measurement of speed; the best turn counts
 NETWORKS = ("compact", "vgg19")
@@ -63,10 +66,7 @@ def begin(args: argparse.Namespace) -> None:
         raise InputError(f"{args.photos}: expected a folder of photos, found none")
     weights = args.weights or shipped_folder() / "loss_networks" / f"{NAME}.safetensors"
     weights = find_style(weights.expanduser())
-    with (
-        config_errors(),
-        initialize_config_dir(str(SCRIPTS.parent / "configs"), version_base="1.3"),
-    ):
+    with config_errors(), initialize_config_dir(str(config_folder()), version_base="1.3"):
         for style in args.styles:
             find_painting(compose("train", [f"style={style}"]).style)
     check_folder(args.output)
@@ -74,7 +74,7 @@ def begin(args: argparse.Namespace) -> None:
         "photos": str(args.photos), "steps": args.steps, "precision": args.precision,
         "weights": hashlib.sha256(weights.read_bytes()).hexdigest(),
     }  # fmt: skip
-    had = remembered(args, "settings")
+    had = recall(args, "settings")
     if had not in (None, asked):
         raise InputError(
             f"{args.output}: expected the settings that it began with, {had}; found {asked}; try "
@@ -84,15 +84,16 @@ def begin(args: argparse.Namespace) -> None:
     remember(args, "settings", asked)
 
 
-def remembered(args: argparse.Namespace, name: str) -> dict | None:
+def recall(args: argparse.Namespace, name: str) -> Any:
+    """What `remember` was told, or None."""
     file = args.output / f"{name}.json"
     try:
         return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
     except (OSError, ValueError) as error:
-        raise InputError(f"{file}: expected what this script wrote, found {error}") from error
+        raise InputError(f"{file}: expected what this command wrote, found {error}") from error
 
 
-def remember(args: argparse.Namespace, name: str, what: dict) -> None:
+def remember(args: argparse.Namespace, name: str, what: dict[str, Any]) -> None:
     with atomic_path(args.output / f"{name}.json") as temporary:
         temporary.write_text(json.dumps(what), encoding="utf-8")
 
@@ -107,7 +108,7 @@ def train(args: argparse.Namespace, style: str, network: str, *more: str) -> Non
         settings.append("loss/extractor=compact")
         if args.weights:
             settings.append(f"loss.extractor.weights={quoted(args.weights)}")
-    run_child(SCRIPTS / "train.py", *settings, *more, PYTHONPATH=str(SCRIPTS))
+    run_child(ROOT / "scripts/train.py", *settings, *more, PYTHONPATH=str(ROOT))
 
 
 def measure_speeds(args: argparse.Namespace) -> dict[str, float]:
@@ -116,46 +117,46 @@ def measure_speeds(args: argparse.Namespace) -> dict[str, float]:
     for network in NETWORKS * TURNS:
         say(f"speed of {network}")
         with tempfile.TemporaryDirectory(prefix="fst-") as place:
-            found = Path(place) / "found.json"
+            result = Path(place) / "speed.json"
             train(
                 args, args.styles[0], network, f"paths.outputs={quoted(Path(place))}",
                 f"trainer.max_steps={WARM + COUNTED + 1}", "trainer.val_check_interval=1000000",
-                "+callbacks.meter._target_=benchmarks.training.Meter",
-                f"+callbacks.meter.file={quoted(found)}",
+                "+callbacks.meter._target_=scripts.benchmarks.training.Meter",
+                f"+callbacks.meter.file={quoted(result)}",
             )  # fmt: skip
-            speed = json.loads(found.read_text())["images_per_s"]
+            speed = json.loads(result.read_text())["images_per_s"]
             speeds[network] = max(speed, speeds[network])
     remember(args, "speeds", speeds)
     return speeds
 
 
-def trained(args: argparse.Namespace, style: str, network: str, steps: int) -> Path:
-    """The release file of a training, which runs unless it has."""
+def train_once(args: argparse.Namespace, style: str, network: str, steps: int) -> Path:
+    """The style file of a training, which runs unless it has."""
     kept = args.output / f"{style}-{network}-{steps}.safetensors"
     if not kept.exists():
         say(f"{style} with {network}, {steps} steps")
         runs = args.output / "runs" / kept.stem
         train(args, style, network, f"paths.outputs={quoted(runs)}", f"trainer.max_steps={steps}")
-        found = runs.glob(f"**/{style}.safetensors")
+        written = runs.glob(f"**/{style}.safetensors")
         with atomic_path(kept) as temporary:
-            shutil.copyfile(max(found, key=lambda path: path.stat().st_mtime), temporary)
+            shutil.copyfile(max(written, key=lambda path: path.stat().st_mtime), temporary)
     return kept
 
 
-def evaluated(args: argparse.Namespace, file: Path) -> dict[str, dict]:
-    """What scripts/evaluate.py says of a release file."""
+def evaluate_once(args: argparse.Namespace, file: Path) -> dict[str, Any]:
+    """What scripts/evaluate.py says of a style file."""
     if not (args.output / f"{file.stem}.json").exists():
         say(f"{file.stem}: measuring")
         run_child(
-            SCRIPTS / "evaluate.py", f"checkpoint={quoted(file)}",
+            ROOT / "scripts/evaluate.py", f"checkpoint={quoted(file)}",
             f"photos={quoted(args.photos)}", "protocols=[johnson]",
             f"output={quoted(args.output)}", f"traces={quoted(args.output / 'traces')}",
-            PYTHONPATH=str(SCRIPTS),
+            PYTHONPATH=str(ROOT),
         )  # fmt: skip
-    return remembered(args, file.stem)
+    return recall(args, file.stem)
 
 
-def row(file: Path, figures: dict[str, dict], ratio: float | None) -> list[str]:
+def row(file: Path, figures: dict[str, Any], ratio: float | None) -> list[str]:
     style, network, _ = file.stem.rsplit("-", 2)
     training = load_style(file)[1]["training"]
     worth = figures["equivalents"]["johnson"]
@@ -172,16 +173,16 @@ def compare(args: argparse.Namespace) -> list[list[str]]:
     begin(args)
     others = [args.steps] if "steps" in args.compare else []
     if "time" in args.compare:
-        speeds = remembered(args, "speeds") or measure_speeds(args)
+        speeds = recall(args, "speeds") or measure_speeds(args)
         others.append(max(1, round(args.steps * speeds["vgg19"] / speeds["compact"])))
     rows = []
     for style in args.styles:
-        compact = trained(args, style, "compact", args.steps)
-        ours = evaluated(args, compact)
+        compact = train_once(args, style, "compact", args.steps)
+        ours = evaluate_once(args, compact)
         rows.append(row(compact, ours, None))
         for steps in others:
-            file = trained(args, style, "vgg19", steps)
-            theirs = evaluated(args, file)
+            file = train_once(args, style, "vgg19", steps)
+            theirs = evaluate_once(args, file)
             rows.append(row(file, theirs, ours["loss"]["total"] / theirs["loss"]["total"]))
     return rows
 
@@ -189,8 +190,8 @@ def compare(args: argparse.Namespace) -> list[list[str]]:
 def main() -> None:
     args = parse_args()
     with signals(leave), one_line_errors():
-        rows = [COLUMNS, ["---"] * len(COLUMNS), *compare(args)]
-    print("\n".join("| " + " | ".join(cells) + " |" for cells in rows))
+        rows = compare(args)
+    print(markdown_table(COLUMNS, rows))
 
 
 if __name__ == "__main__":

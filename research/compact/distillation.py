@@ -1,10 +1,8 @@
-"""Training of the compact loss network: what VGG-19 says of pictures.
+"""The training step of the student: compare with what VGG-19 says of the same pictures.
 
-The student learns VGG's activations and their Gram matrices. What it learns them on decides what it
-is worth: a network that trains against a loss network goes where its gradients lead, to pictures
-that no photo shows. So half of the pictures are those of networks that train against the student
-meanwhile (`research.compact.pictures.Painters`); the others are photos, paintings and photos in many styles at all
-strengths, in any condition.
+The student learns VGG's activations and their Gram matrices. Half of the pictures of a step are
+those of networks that train against it meanwhile (`research.compact.stylizers`); the others are
+photos, paintings and photos in many styles (`research.compact.pictures`).
 """
 
 import math
@@ -15,59 +13,62 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from fst.losses.compact import LAYERS, CompactVGG, ProjectedFeatures
+from fst.losses.compact import LAYERS, ProjectedFeatures
 from fst.losses.distances import gram, gram_matrix, squared_distances
 from fst.losses.fused import LossNetwork
 from fst.losses.vgg import VGGFeatures
 from fst.system.errors import InputError
 from research.compact.decomposition import decompose
-from research.compact.pictures import Mixer, Painters
+from research.compact.pictures import Mixer
+from research.compact.student import Student
+from research.compact.stylizers import AdversarialStylizers
 
-SELDOM = {"relu1_2", "relu2_2", "relu3_3", "relu4_3"}  # layers of one preset only
-EVERY = 5  # steps in one of which these are looked at
-DEEP = "relu5_1"  # the layer whose Gram matrices are hardest to learn,
-DEEP_WEIGHT = 2  # and half of what a style trained with the student lacks: more than the others
-MEASURED = 8  # times the pictures of a step: what is measured before the first
+SELDOM = {"relu1_2", "relu2_2", "relu3_3", "relu4_3"}  # layers of one loss preset only
+EVERY = 5  # steps: of so many, one looks at the seldom layers
+DEEP = "relu5_1"  # its Gram matrices are the hardest to learn,
+DEEP_WEIGHT = 2  # and make half of what a style trained with the student lacks
+MEASURED = 8  # times the pictures of a step, to measure the teacher's scales by
 TINY = 1e-6  # of a Gram matrix's error: a root has no gradient at 0
 FLAT = 1e-3  # of a layer's mean energy: what a flat picture's Gram matrix is divided by at least
 
 
 class Distillation(pl.LightningModule):
-    """Trains a `CompactVGG` against a teacher.
+    """Trains a student against a teacher.
 
     Args:
-        net: The student. It gives activations of RMS 1; `release_net` undoes it.
-        teacher: ``teacher(images)`` gives activations by name, as `fst.losses.vgg.VGGFeatures`.
+        net: The student. Its activations have an RMS of 1; `release_net` undoes it.
+        teacher: ``teacher(images, layers)`` gives activations by name, as
+            `fst.losses.vgg.VGGFeatures`.
         mixer: Where pictures come from.
-        painters: Where half of them come from, once there is a student.
+        stylizers: Where half of them come from, once there is a student.
         optimizer: Called with the student's parameters.
         scheduler: Called with the optimiser, stepped after every step.
         gram_weight: Of the roots of the Gram matrices' errors; that of activations is 1.
-        painters_from: Step from which on painters are asked.
+        stylizers_from: Step from which on half of the pictures are the stylizers'.
         compiled: Whether passes run through ``torch.compile``.
-        begun: Whether the student is one of `release_net`, which goes on from there.
+        begun: Whether the student comes from `release_net`, and goes on from there.
     """
 
     strict_loading = False  # the teacher is not in checkpoints
 
     def __init__(
         self,
-        net: CompactVGG,
+        net: Student,
         teacher: nn.Module,
         mixer: Mixer,
-        painters: Painters,
+        stylizers: AdversarialStylizers,
         optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
         scheduler: Callable[[torch.optim.Optimizer], Any],
         gram_weight: float = 2,
-        painters_from: int = 0,
+        stylizers_from: int = 0,
         compiled: bool = False,
         begun: bool = False,
     ) -> None:
         super().__init__()
         self.net = net.to(memory_format=torch.channels_last)
         self.teacher = teacher.to(memory_format=torch.channels_last)
-        self.mixer, self.painters = mixer, painters
-        self.gram_weight, self.painters_from = gram_weight, painters_from
+        self.mixer, self.stylizers = mixer, stylizers
+        self.gram_weight, self.stylizers_from = gram_weight, stylizers_from
         self._optimizer, self._scheduler = optimizer, scheduler
         self.register_buffer("scales", torch.zeros(len(LAYERS)))  # RMS of the teacher's activations
         self._begun = begun
@@ -84,19 +85,19 @@ class Distillation(pl.LightningModule):
             more = [self.mixer.pictures(photos) for _ in range(MEASURED)]
             self._measure(torch.cat([photos, *more]))
         half = len(photos) // 2
-        if self.global_step < self.painters_from:
+        if self.global_step < self.stylizers_from:
             pictures = self.mixer.pictures(photos)
         else:
             self.net.eval().requires_grad_(False)
-            painted = self.painters.paint(photos[:half])
+            painted = self.stylizers.paint(photos[:half])
             self.net.train().requires_grad_(True)
             pictures = torch.cat([painted, self.mixer.pictures(photos[half:])])
             pictures = pictures.contiguous(memory_format=torch.channels_last)
         seldom = self.global_step % EVERY == 0
         layers = [name for name in LAYERS if seldom or name not in SELDOM]
         with torch.no_grad():
-            wanted = self.teacher(pictures, layers)
-        activations, grams = self.compare(pictures, wanted)
+            targets = self.teacher(pictures, layers)
+        activations, grams = self.compare(pictures, targets)
         if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
             for kind, errors in (("activations", activations), ("grams", grams)):
                 terms = zip(layers, errors.detach(), strict=True)
@@ -118,34 +119,34 @@ class Distillation(pl.LightningModule):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(batch_idx)
             pictures = self.mixer.pictures(photos)
-        activations, grams = self.compare(pictures, self.teacher(pictures))
+        activations, grams = self.compare(pictures, self.teacher(pictures, LAYERS))
         errors = {"held_out/activations": activations.mean(), "held_out/grams": grams.mean()}
         self.log_dict(errors, batch_size=len(photos))
 
-    def compare(self, pictures: Tensor, wanted: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def compare(self, pictures: Tensor, targets: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The student's squared errors by layer, each 0 for equal and 1 for knowing nothing.
 
         Args:
             pictures: ``(N, 3, H, W)`` RGB in [0, 1].
-            wanted: The teacher's activations of them, of all or some of `fst.losses.compact.LAYERS`.
+            targets: The teacher's activations of them, of some of `fst.losses.compact.LAYERS`.
 
         Returns:
             Of activations, over the mean energy of the layer; and of Gram matrices, over the energy
             of each picture's. One value for each layer.
         """
-        found = self.net(pictures, list(wanted))
+        features = self.net(pictures, list(targets))
         with torch.autocast(pictures.device.type, enabled=False):
             pairs = [
-                _errors(each, wanted[name], self.scales[LAYERS.index(name)])
-                for name, each in found.items()
+                _errors(each, targets[name], self.scales[LAYERS.index(name)])
+                for name, each in features.items()
             ]
         activations, grams = zip(*pairs, strict=True)
         return torch.stack(activations), torch.stack(grams)
 
     @torch.no_grad()
     def _measure(self, images: Tensor) -> None:
-        found = self.teacher(images)
-        rms = [found[name].float().square().mean().sqrt() for name in LAYERS]
+        activations = self.teacher(images, LAYERS)
+        rms = [activations[name].float().square().mean().sqrt() for name in LAYERS]
         self.scales.copy_(torch.stack(rms))
         if self._begun:
             _rescale(self.net, 1 / self.scales)
@@ -154,13 +155,13 @@ class Distillation(pl.LightningModule):
                 decompose(self.net, self.teacher, images)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        for weight in self.net.parameters():  # of layers not looked at in this step: none is none
+        for weight in self.net.parameters():  # of the seldom layers: SOAP wants one at every step
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)
 
-    def release_net(self) -> CompactVGG:
+    def release_net(self) -> Student:
         """The student with activations of the teacher's scale, float32, for a file."""
-        net = CompactVGG(**self.net.arguments)
+        net = Student(**self.net.arguments)
         net.load_state_dict(self.net.state_dict())
         _rescale(net, self.scales)
         return net
@@ -176,41 +177,41 @@ class Distillation(pl.LightningModule):
         checkpoint["state_dict"] = kept
 
 
-def _rescale(net: CompactVGG, factors: Tensor) -> None:
+def _rescale(net: Student, factors: Tensor) -> None:
     for factor, name in zip(factors.tolist(), LAYERS, strict=True):
         net.rescale(name, factor)
 
 
 def _errors(
-    found: Tensor | ProjectedFeatures, wanted: Tensor, scale: Tensor
+    features: Tensor | ProjectedFeatures, target: Tensor, scale: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Of a layer's activations and Gram matrices."""
+    """Of a layer's activations and of its Gram matrices."""
     with torch.no_grad():
-        goal_gram = gram_matrix(wanted) / scale.square()
-        goal_energy = torch.linalg.vector_norm(goal_gram, dim=(1, 2)).square()
-    channels = goal_gram.shape[1]
-    if isinstance(found, Tensor):
-        error = squared_distances(found, wanted.float() / scale).sum() / found.numel()
+        goal = gram_matrix(target) / scale.square()
+        energy = torch.linalg.vector_norm(goal, dim=(1, 2)).square()
+    channels = goal.shape[1]
+    if isinstance(features, Tensor):
+        error = squared_distances(features, target.float() / scale).sum() / features.numel()
     else:
-        energy = goal_gram.diagonal(dim1=1, dim2=2).sum(1).mean()
-        error = (_of_maps(found, wanted, scale) + energy) / channels
-    distance = squared_distances(gram(found), goal_gram)
-    return error, (distance / (goal_energy + FLAT * channels)).mean()
+        own = goal.diagonal(dim1=1, dim2=2).sum(1).mean()
+        error = (_projected_error(features, target, scale) + own) / channels
+    distance = squared_distances(gram(features), goal)
+    return error, (distance / (energy + FLAT * channels)).mean()
 
 
-def _of_maps(found: ProjectedFeatures, wanted: Tensor, scale: Tensor) -> Tensor:
+def _projected_error(features: ProjectedFeatures, target: Tensor, scale: Tensor) -> Tensor:
     """The squared distance of activations to the teacher's, without the energy of the latter.
 
-    It is a function of small matrices: how the narrow features are correlated with each other and
-    with the teacher's activations.
+    It is a function of small matrices: how the fewer channels correlate with each other and with
+    the teacher's activations.
     """
-    (phases, _, _), (height, width) = found.weight.shape, found.features.shape[2:]
-    narrow = found.features.permute(0, 2, 3, 1).flatten(0, 2)  # (N h w, c)
-    goal, side = wanted.permute(0, 2, 3, 1), math.isqrt(phases)
+    (phases, _, _), (height, width) = features.weight.shape, features.features.shape[2:]
+    narrow = features.features.permute(0, 2, 3, 1).flatten(0, 2)  # (N h w, c)
+    goal, side = target.permute(0, 2, 3, 1), math.isqrt(phases)
     goal = goal[:, : side * height, : side * width]
     goal = goal.unflatten(2, (width, side)).unflatten(1, (height, side)).transpose(2, 3)
     goal = goal.flatten(3, 5).flatten(0, 2).to(narrow.dtype)  # (N h w, phases C)
     cross = (goal.mT @ narrow).float() / (scale * len(goal))
-    weight = found.weight.flatten(0, 1)  # (phases C, c)
-    own = (weight @ gram_matrix(found.features).mean(0) * weight).sum() / phases
+    weight = features.weight.flatten(0, 1)  # (phases C, c)
+    own = (weight @ gram_matrix(features.features).mean(0) * weight).sum() / phases
     return own - 2 * (cross * weight).sum() / phases

@@ -1,12 +1,11 @@
-"""Pictures of many makers for scripts/distill.py: what free games and desktops are painted with.
+"""Gather pictures by many hands: what free games and desktops are painted with.
 
 apt-get download wesnoth-1.16-data gcompris-qt-data
 for each in *.deb; do dpkg-deb -x $each unpacked/${each%%_*}; done
-python scripts/gather_pictures.py unpacked/* -o more
+python -m research.compact.gather_pictures unpacked/* -o PICTURES
 
-A compact loss network is asked about styles that nobody has seen; the paintings at hand are few.
-Looks for pictures in folders, zip archives (.zip, .pk3) and Qt resources (.rcc), and keeps opaque
-ones of 256 px and more that show something, of those much alike one, and as many of each folder.
+It looks in folders, zip archives (.zip, .pk3) and Qt resources (.rcc). It keeps opaque pictures of
+256 px and more that show something, one of those much alike, and at most so many of a folder.
 Whether a picture may be trained with is for you to say.
 """
 
@@ -34,20 +33,19 @@ ALIKE = 36  # of the 256 bits of a picture's brighter-than-its-neighbour hash
 OPAQUE, FLAT, CONTRAST = 0.98, 0.6, 12  # share of pixels; of neighbours that are equal; levels
 
 
-def pictures(folder: Path) -> Iterator[tuple[str, bytes]]:
+def pictures_in(folder: Path) -> Iterator[tuple[str, bytes]]:
     """Names and bytes of a folder's pictures, those in archives, too."""
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         suffix = path.suffix.lower()
         if suffix in (".zip", ".pk3"):
-            yield from archived(path)
+            yield from pictures_in_zip(path)
         elif suffix == ".rcc":
-            yield from resources(path)
+            yield from pictures_in_qt(path)
         elif suffix in SUFFIXES:
             yield path.name, path.read_bytes()
 
 
-def archived(path: Path) -> Iterator[tuple[str, bytes]]:
-    """The pictures in a zip archive."""
+def pictures_in_zip(path: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with zipfile.ZipFile(path) as archive:
             for name in sorted(archive.namelist()):
@@ -57,8 +55,8 @@ def archived(path: Path) -> Iterator[tuple[str, bytes]]:
         raise InputError(f"{path}: expected a zip archive, found {error}; remove it") from error
 
 
-def resources(path: Path) -> Iterator[tuple[str, bytes]]:
-    """The pictures in a file of Qt's resource compiler: each blob has its length before it."""
+def pictures_in_qt(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Those in a file of Qt's resource compiler: each blob has its length before it."""
     content = path.read_bytes()
     if not content.startswith(b"qres") or len(content) < 20:
         raise InputError(f"{path}: expected Qt resources, found none; remove it")
@@ -71,9 +69,9 @@ def resources(path: Path) -> Iterator[tuple[str, bytes]]:
         place += 4 + length
 
 
-def look(found: tuple[str, bytes]) -> tuple[bytes, bytes] | None:
-    """A picture as JPEG and the bits of its hash, if it is of use."""
-    name, content = found
+def look(picture: tuple[str, bytes]) -> tuple[bytes, np.ndarray] | None:
+    """A picture as JPEG, and the 256 bits of its hash, if it is of use."""
+    name, content = picture
     if any(part in name.lower() for part in MAPS):
         return None
     try:
@@ -85,10 +83,9 @@ def look(found: tuple[str, bytes]) -> tuple[bytes, bytes] | None:
         return None
     if np.mean(np.asarray(image.getchannel("A")) > 250) < OPAQUE:
         return None
-    image = image.convert("RGB")
     scale = min(1, SIDE / min(image.size))
-    size = tuple(round(scale * side) for side in image.size)
-    image = image.resize(size, Image.Resampling.LANCZOS)
+    size = (round(scale * image.width), round(scale * image.height))
+    image = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
     grey = image.convert("L")
     levels = np.asarray(grey, np.int16)
     if np.mean(np.diff(levels, axis=1) == 0) > FLAT or levels.std() < CONTRAST:
@@ -96,17 +93,16 @@ def look(found: tuple[str, bytes]) -> tuple[bytes, bytes] | None:
     tiny = np.asarray(grey.resize((17, 16), Image.Resampling.BOX), np.int16)
     out = io.BytesIO()
     image.save(out, "JPEG", quality=88)
-    return out.getvalue(), np.packbits(np.diff(tiny, axis=1) > 0).tobytes()
+    return out.getvalue(), (np.diff(tiny, axis=1) > 0).flatten()
 
 
-def gather(folder: Path, most: int, seen: list[np.ndarray], workers: int) -> list[bytes]:
-    """As many pictures of a folder that are like none of ``seen``, which they join."""
-    with ThreadPool(workers) as pool:
-        looked = [each for each in pool.imap(look, pictures(folder)) if each]
-    random.Random(0).shuffle(looked)
-    kept = []
-    for jpeg, packed in looked:
-        bits = np.unpackbits(np.frombuffer(packed, np.uint8))
+def gather(folder: Path, most: int, seen: list[np.ndarray]) -> list[bytes]:
+    """At most so many pictures of a folder that are like none of ``seen``, which they join."""
+    with ThreadPool(cores()) as pool:
+        looks = [each for each in pool.imap(look, pictures_in(folder)) if each]
+    random.Random(0).shuffle(looks)
+    kept: list[bytes] = []
+    for jpeg, bits in looks:
         if len(kept) == most:
             break
         if not seen or (np.stack(seen) != bits).sum(1).min() > ALIKE:
@@ -115,30 +111,24 @@ def gather(folder: Path, most: int, seen: list[np.ndarray], workers: int) -> lis
     return kept
 
 
-def parse_args() -> argparse.Namespace:
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
     add("folders", type=Path, nargs="+", metavar="FOLDER", help="where to look, and in what it has")
     add("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where to write JPEGs")
-    add("--most", type=int, default=150, help="pictures of one folder (%(default)s)")
-    add("--workers", type=int, default=cores(), help="threads (%(default)s)")
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_args()
+    add("--most", type=int, default=200, help="pictures of one folder (%(default)s)")
+    args = parser.parse_args()
     with one_line_errors():
         check_whole("--most", args.most, 1)
-        check_whole("--workers", args.workers, 1)
         for folder in args.folders:
             if not folder.is_dir():
                 raise InputError(f"{folder}: expected a folder, found none; try another")
         make_folder(args.output)
         seen: list[np.ndarray] = []
         for folder in args.folders:
-            kept = gather(folder, args.most, seen, args.workers)
+            kept = gather(folder, args.most, seen)
             for k, jpeg in enumerate(kept):
                 (args.output / f"{folder.name}_{k:03d}.jpg").write_bytes(jpeg)
             print(f"{folder.name}: {len(kept)}", flush=True)

@@ -1,20 +1,21 @@
-"""Manners to paint by rule in, beside brush strokes: what no painting at hand is made of.
+"""Paintings made by rule, in seven manners: the paintings at hand are few.
 
-Lines and shapes are drawn twice as large and reduced, as strokes are.
+Lines and shapes are drawn twice as large and reduced.
 """
 
 from collections.abc import Callable
 
 import numpy as np
-from drawing.noise import smooth
-from drawing.strokes import LAYERS, SCALE, field, paint
 from PIL import Image, ImageDraw, ImageFilter
+
+from scripts.drawing.noise import smooth
+from scripts.drawing.strokes import LAYERS, SCALE, field, paint
 
 Manner = Callable[[np.random.Generator, int, np.ndarray], Image.Image]
 
 
-def imagine(size: int, seed: int) -> Image.Image:
-    """A picture with a manner, a palette and a density of its own, ``size`` px a side."""
+def paint_by_rule(size: int, seed: int) -> Image.Image:
+    """A picture in a manner, a palette and a density of its own, ``size`` px a side."""
     rng = np.random.default_rng(seed)
     palette = rng.uniform(0, 255, (rng.integers(3, 8), 3))
     grey = palette.mean(1, keepdims=True)
@@ -23,8 +24,8 @@ def imagine(size: int, seed: int) -> Image.Image:
     return manner(rng, size, palette)
 
 
-def brushed(rng: np.random.Generator, size: int, palette: np.ndarray) -> Image.Image:
-    """Strokes as of `composing.strokes`, broad or fine, long or short, few or many layers."""
+def brush_strokes(rng: np.random.Generator, size: int, palette: np.ndarray) -> Image.Image:
+    """Strokes of `scripts.drawing.strokes`, broad or fine, long or short, few or many layers."""
     broad, long = rng.uniform(0.5, 2), rng.uniform(0.3, 1.2)
     layers = [
         (width * broad, max(24, length * long * broad), int(count / broad**1.5))
@@ -33,7 +34,7 @@ def brushed(rng: np.random.Generator, size: int, palette: np.ndarray) -> Image.I
     return paint(size, int(rng.integers(1 << 31)), palette, layers)
 
 
-def hatched(rng: np.random.Generator, size: int, palette: np.ndarray) -> Image.Image:
+def hatching(rng: np.random.Generator, size: int, palette: np.ndarray) -> Image.Image:
     """Pen lines, straight or along currents, over a wash; crossed in the dark."""
     picture, draw, unit = _canvas(rng, size, palette)
     angles, straight = field(rng, size), rng.uniform(0, np.pi)
@@ -47,10 +48,10 @@ def hatched(rng: np.random.Generator, size: int, palette: np.ndarray) -> Image.I
         half = rng.uniform(10, 60) * size / 1024 * np.array([np.cos(angle), np.sin(angle)])
         ends = [tuple(SCALE * (np.array([x, y]) + side * half)) for side in (-1, 1)]
         draw.line(ends, fill=ink[rng.integers(len(ink))], width=width)
-    return _reduced(picture, size)
+    return _reduce(picture, size)
 
 
-def dotted(rng: np.random.Generator, size: int, palette: np.ndarray) -> Image.Image:
+def dots(rng: np.random.Generator, size: int, palette: np.ndarray) -> Image.Image:
     """Dots of pure colour side by side, whose mixture changes along a field."""
     picture, draw, unit = _canvas(rng, size, palette)
     mixture = field(rng, size)
@@ -61,10 +62,10 @@ def dotted(rng: np.random.Generator, size: int, palette: np.ndarray) -> Image.Im
         r, fill = radius * rng.uniform(0.6, 1.2), _tint(rng, palette, place)
         x, y = SCALE * x, SCALE * y
         draw.ellipse([x - r, y - r, x + r, y + r], fill=fill)
-    return _reduced(picture, size)
+    return _reduce(picture, size)
 
 
-def shaped(rng: np.random.Generator, size: int, palette: np.ndarray) -> Image.Image:
+def shapes(rng: np.random.Generator, size: int, palette: np.ndarray) -> Image.Image:
     """Circles, rings, triangles, bars and grids over one another, with or without outlines."""
     picture, draw, unit = _canvas(rng, size, palette)
     outline = _tint(rng, palette) if rng.random() < 0.6 else None
@@ -88,10 +89,10 @@ def shaped(rng: np.random.Generator, size: int, palette: np.ndarray) -> Image.Im
             c, s = np.cos(turn), np.sin(turn)
             corners = np.array([[c, -s], [s, c]]) @ points + np.array([[x], [y]])
             draw.polygon([tuple(p) for p in corners.T], fill=fill, outline=outline)
-    return _reduced(picture, size)
+    return _reduce(picture, size)
 
 
-def faceted(rng: np.random.Generator, size: int, palette: np.ndarray) -> Image.Image:
+def facets(rng: np.random.Generator, size: int, palette: np.ndarray) -> Image.Image:
     """Cells around scattered points, shaded from one edge to the other: facets, or leaded glass."""
     points = rng.uniform(0, size, (int(rng.uniform(40, 400)), 2))
     points[:, 0] *= rng.uniform(0.5, 1)  # longer in one direction
@@ -105,28 +106,28 @@ def faceted(rng: np.random.Generator, size: int, palette: np.ndarray) -> Image.I
     colours = np.array([_tint(rng, palette) for _ in points], float)
     slopes = rng.normal(0, rng.uniform(0, 0.9), (len(points), 2))
     shade = 1 + ((grid - points[nearest]) * slopes[nearest]).sum(1, keepdims=True) / 100
-    found = colours[nearest] * np.clip(shade, 0.4, 1.6)
+    picture = colours[nearest] * np.clip(shade, 0.4, 1.6)
     if rng.random() < 0.5:  # leads
         lead = (np.sqrt(second) - np.sqrt(first) < rng.uniform(1, 4))[:, None]
-        found = np.where(lead, np.array(_tint(rng, palette)) * 0.3, found)
-    return _image(found.reshape(size, size, 3))
+        picture = np.where(lead, np.array(_tint(rng, palette)) * 0.3, picture)
+    return _to_image(picture.reshape(size, size, 3))
 
 
-def printed(rng: np.random.Generator, size: int, palette: np.ndarray) -> Image.Image:
+def woodcut(rng: np.random.Generator, size: int, palette: np.ndarray) -> Image.Image:
     """Flat colours between contours of a field with lines along them, as of a woodblock."""
     levels, ticks = field(rng, size), rng.uniform(2, 7)
     steps = levels * ticks / 4
-    found = palette[np.floor(steps).astype(int) % len(palette)]
+    picture = palette[np.floor(steps).astype(int) % len(palette)]
     near = np.abs(steps - np.round(steps)) / (np.hypot(*np.gradient(steps)) + 1e-3)
-    found = np.where((near < rng.uniform(0.5, 2.5))[..., None], palette.min(0) * 0.4, found)
+    picture = np.where((near < rng.uniform(0.5, 2.5))[..., None], palette.min(0) * 0.4, picture)
     fine = np.sin(steps * 2 * np.pi * rng.integers(2, 6))
     lines = (fine > rng.uniform(0.7, 0.95))[..., None] & (np.sin(steps * 2.1) > 0)[..., None]
-    found = np.where(lines, palette[rng.integers(len(palette))], found)
+    picture = np.where(lines, palette[rng.integers(len(palette))], picture)
     grain = 1 + rng.uniform(0, 0.08) * rng.normal(size=(size, size, 1))
-    return _image(found * grain)
+    return _to_image(picture * grain)
 
 
-def clouded(rng: np.random.Generator, size: int, palette: np.ndarray) -> Image.Image:
+def clouds(rng: np.random.Generator, size: int, palette: np.ndarray) -> Image.Image:
     """Fields of noise of many scales, washed over one another: clouds, marble, stains."""
     total, weights = np.zeros((size, size, 3)), np.full((size, size, 1), 1e-3)
     sharp, octaves = rng.uniform(1, 12), 2 ** np.arange(2, rng.integers(5, 9))
@@ -136,10 +137,10 @@ def clouded(rng: np.random.Generator, size: int, palette: np.ndarray) -> Image.I
             noise += np.abs(smooth(rng, cells, size)) / cells ** rng.uniform(0.2, 1)
         share = np.exp(sharp * noise / noise.std())[..., None]
         total, weights = total + share * colour, weights + share
-    return _image(total / weights)
+    return _to_image(total / weights)
 
 
-MANNERS: tuple[Manner, ...] = (brushed, hatched, dotted, shaped, faceted, printed, clouded)
+MANNERS: tuple[Manner, ...] = (brush_strokes, hatching, dots, shapes, facets, woodcut, clouds)
 
 
 def _canvas(
@@ -148,7 +149,7 @@ def _canvas(
     """A ground of clouds or of one colour to draw on, and how many of its px are one of 1024."""
     side = SCALE * size
     if rng.random() < 0.5:
-        picture = clouded(rng, size, palette).resize((side, side), Image.Resampling.BILINEAR)
+        picture = clouds(rng, size, palette).resize((side, side), Image.Resampling.BILINEAR)
     else:
         picture = Image.new("RGB", (side, side), _tint(rng, palette))
     return picture, ImageDraw.Draw(picture), side / 1024
@@ -160,10 +161,10 @@ def _tint(rng: np.random.Generator, palette: np.ndarray, place: int | None = Non
     return tuple(int(v) for v in np.clip(colour * rng.uniform(0.8, 1.2), 0, 255))
 
 
-def _reduced(picture: Image.Image, size: int) -> Image.Image:
+def _reduce(picture: Image.Image, size: int) -> Image.Image:
     small = picture.resize((size, size), Image.Resampling.LANCZOS)
     return small.filter(ImageFilter.UnsharpMask(radius=1, percent=40, threshold=2))
 
 
-def _image(found: np.ndarray) -> Image.Image:
-    return Image.fromarray(np.clip(found, 0, 255).astype(np.uint8))
+def _to_image(picture: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8))

@@ -3,9 +3,10 @@
 It is the longer one of two times:
 
 1. Arithmetic: the multiply-adds of the convolutions at the rate of the best of some large matrix
-   products. Convolutions of pictures that were enlarged by repeating pixels count 4/9, since
-   repeated pixels need multiplying once (`fst.engines.simplify`). Winograd's transform could halve
-   what is left; nothing here uses it.
+   products. Only precisions that the machine computes in hardware count; in another one nothing is
+   faster than in float32. Convolutions of pictures that were enlarged by repeating pixels count
+   4/9, since repeated pixels need multiplying once (`fst.engines.simplify`). Winograd's transform
+   could halve what is left; nothing here uses it.
 2. Memory: what every convolution and every residual sum gives is written once and read once, at
    the rate of a large copy. An instance norm needs all of a picture before its first pixel, so that
    at least this has to wait in memory; padding, norms, ReLU and enlarging can happen on the way.
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from benchmarks.measuring import seconds_of
 from fst.engines import DTYPES
 from fst.networks import ResidualBlock, UpsampleBlock
+from fst.system.devices import has_bf16_units
 
 BEST_OF = 10
 REPEATED = 4 / 9  # of a 3x3 kernel's products over pixels repeated 2x2
@@ -77,7 +79,7 @@ def watch(net: nn.Module, batch: Tensor) -> tuple[Tensor, Work]:
 
 @dataclass(frozen=True)
 class Rates:
-    """What the machine can do: products per second by precision, and bytes per second."""
+    """What the machine can do: FLOP/s of each precision in hardware, and bytes per second."""
 
     products: dict[str, float]
     bandwidth: float
@@ -86,7 +88,12 @@ class Rates:
         rates = [f"{name} {rate / 1e9:.0f} GFLOP/s" for name, rate in self.products.items()]
         return f"matrix products {', '.join(rates)}; memory {self.bandwidth / 1e9:.1f} GB/s"
 
-    def best(self, other: "Rates") -> "Rates":
+    @property
+    def best(self) -> tuple[str, float]:
+        """The fastest precision, and its FLOP/s."""
+        return max(self.products.items(), key=lambda rate: rate[1])
+
+    def maximum(self, other: "Rates") -> "Rates":
         """The higher ones of two measurements."""
         products = {name: max(rate, other.products[name]) for name, rate in self.products.items()}
         return Rates(products, max(self.bandwidth, other.bandwidth))
@@ -94,18 +101,28 @@ class Rates:
     def floor(self, work: Work, precision: str) -> float:
         """Seconds that a pass takes at least; see the module's text."""
         moved = 2 * work.values * DTYPES[precision].itemsize + 6 * work.pixels
-        return max(work.least / self.products[precision], moved / self.bandwidth)
+        products = self.products.get(precision, self.products["fp32"])
+        return max(work.least / products, moved / self.bandwidth)
 
 
 def measure_rates(device: torch.device, quick: bool = False) -> Rates:
     """The machine's rates, each the best of several; ``quick`` ones are too low."""
     side, copied = (512, 1 << 22) if quick else (2048, 1 << 26)  # the copy exceeds any cache
-    names = ("fp32", "bf16") if device.type == "cpu" else tuple(DTYPES)
-    products = {name: _product_rate(DTYPES[name], device, side) for name in names}
+    precisions = hardware_precisions(device)
+    products = {name: _product_rate(DTYPES[name], device, side) for name in precisions}
     source = torch.ones(copied, device=device)
     target = torch.empty_like(source)
     best = _best(partial(target.copy_, source), device)
     return Rates(products, 2 * source.nbytes / best)
+
+
+def hardware_precisions(device: torch.device) -> list[str]:
+    """Those that the device has units for; what others take says nothing of the machine."""
+    if device.type == "cpu":
+        return ["fp32", "bf16"] if has_bf16_units() else ["fp32"]
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return ["fp32", "bf16", "fp16"]
+    return ["fp32", "fp16"]
 
 
 def _product_rate(dtype: torch.dtype, device: torch.device, side: int) -> float:

@@ -1,4 +1,4 @@
-"""Seconds, memory, differences, and tables of them."""
+"""Seconds, memory, differences, and how they are written."""
 
 import ctypes
 import json
@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,6 +18,7 @@ import torch
 from PIL import Image, ImageOps
 
 from fst.images import find_images
+from fst.system.devices import has_bf16_units
 from fst.system.errors import InputError
 from fst.system.process import cores
 
@@ -60,8 +61,8 @@ def seconds_of(action: Callable[[], object], device: torch.device) -> float:
     """How long something takes, until the device is done with it."""
     start = time.perf_counter()
     action()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
     return time.perf_counter() - start
 
 
@@ -164,11 +165,13 @@ def fit(photo: Image.Image, width: int, height: int) -> Image.Image:
 
 
 def machine() -> str:
-    """CPU, cores, what they have for bf16, GPU, and the versions that matter, as one line."""
-    units = torch.cpu.get_capabilities()
-    parts = [str(units.get("cpu_name") or "unknown CPU"), f"{cores()} cores"]
-    for label, name in ("AMX", "amx_bf16"), ("AVX512-BF16", "avx512_bf16"):
-        parts.append(f"{label} {'yes' if units.get(name) else 'no'}")
+    """CPU, cores, their units for bf16, GPU, and the versions that matter, as one line."""
+    has = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch cannot tell
+    names = ("AMX", "amx_bf16"), ("AVX512-BF16", "avx512_bf16")
+    units = " and ".join(label for label, name in names if has.get(name)) or "none"
+    if units != "none" and not has_bf16_units():
+        units += " (switched off)"
+    parts = [str(has.get("cpu_name") or "unknown CPU"), f"{cores()} cores", f"bf16 units: {units}"]
     if torch.cuda.is_available():
         parts.append(torch.cuda.get_device_name())
     for package in "torch", "openvino", "onnxruntime":
@@ -177,19 +180,8 @@ def machine() -> str:
     return ", ".join(parts)
 
 
-def table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A markdown table; numbers have three digits that count, None is empty."""
-    cells = [list(titles), *([_cell(value) for value in row] for row in rows)]
-    widths = [max(len(row[k]) for row in cells) for k in range(len(titles))]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        for row in cells
-    ]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join(lines)
-
-
-def _cell(value: object) -> str:
+def digits(value: object) -> str:
+    """A table's cell: three digits that count of a float, nothing of None, *equal* of infinity."""
     if value is None:
         return ""
     if not isinstance(value, float):

@@ -15,7 +15,7 @@ The columns:
   small picture only, since some keep their buffers; above all the first one's at this size.
 - first call s: making the engine and its first picture, with empty caches. New size s: the first
   picture of a size that came later.
-- floor x: how many times `benchmarks.floor` it takes.
+- floor x: how many times the time of `benchmarks.floor` it takes.
 - PSNR dB: against the plain network's result before rounding; rounding to 8 bits alone is 59 dB.
 
 The variants are those of `benchmarks.variants`.
@@ -56,6 +56,19 @@ from fst.styles import find_style, load_style
 from fst.system.devices import choose_device
 from fst.system.errors import InputError
 
+TITLES = {
+    "setting": "setting",
+    "variant": "variant",
+    "images_per_s": "images/s",
+    "spread": "spread",
+    "ratio": "ratio",
+    "ratio_same_width": "same width",
+    "peak_mib": "peak MiB",
+    "first_call_s": "first call s",
+    "new_size_s": "new size s",
+    "floor_ratio": "floor x",
+    "psnr": "PSNR dB",
+}
 WIDTH = 32  # of the baseline: the paper's
 SMALL = 64  # px: side of a picture that takes hardly any memory
 VIDEO = 640, 480  # measured with the style's network only
@@ -157,8 +170,9 @@ def networks(style: str) -> list[nn.Module]:
     """The baseline's, with random weights, and the style's; the latter alone if it is as wide."""
     torch.manual_seed(0)
     net, _ = load_style(find_style(style))
-    random = [] if width_of(net) == WIDTH else [TransformerNet(WIDTH).requires_grad_(False).eval()]
-    return [*random, net]
+    if width_of(net) == WIDTH:
+        return [net]
+    return [TransformerNet(WIDTH).requires_grad_(False).eval(), net]
 
 
 def run(args: Namespace) -> Iterator[list[dict[str, object]]]:
@@ -176,7 +190,7 @@ def run(args: Namespace) -> Iterator[list[dict[str, object]]]:
         variants = start(everything, frames[0])
         rates = measure_rates(device, args.quick)
         for size, frame in zip(args.sizes, frames, strict=True):
-            rates = measure_rates(device, args.quick).best(rates)
+            rates = measure_rates(device, args.quick).maximum(rates)
             say(f"{size[0]}x{size[1]}; {rates}")
             some = [
                 each

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> Iterator[list[list[object]]]:
             time.sleep(2.5)  # so that the folders' times are old enough to be trusted
             cache = {"XDG_CACHE_HOME": f"{place}/cache"}
             ways = [("reading the folder", []), ("its index", []), ("annotations", [annotations])]
-            yield [[count, name, *opened(root, more, cache)] for name, more in ways]
+            yield [[count, name, *measure_opening(root, more, cache)] for name, more in ways]
 
 
 def fill(root: Path, photos: list[Path], count: int) -> list[str]:
@@ -61,7 +61,8 @@ def fill(root: Path, photos: list[Path], count: int) -> list[str]:
     return names
 
 
-def opened(root: Path, more: list[Path], environment: dict[str, str]) -> list[str]:
+def measure_opening(root: Path, more: list[Path], environment: dict[str, str]) -> list[str]:
+    """A row's numbers, by `open_one` in a process of its own."""
     command = [sys.executable, __file__, root, *more]
     environment = {**os.environ, **environment, "PYTHONPATH": str(Path(__file__).parents[2])}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -77,7 +78,7 @@ def private_mib(process: int | str) -> float:
 
 
 def open_one(root: str, annotations: str | None = None) -> None:
-    """In a process of its own: print a row's numbers."""
+    """Print a row's numbers."""
 
     class Trainer:
         max_steps, global_step, accumulate_grad_batches = MANY, 0, 1

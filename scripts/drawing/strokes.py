@@ -7,8 +7,9 @@ palette changes from the bottom to the top.
 from collections.abc import Sequence
 
 import numpy as np
-from drawing.noise import smooth
 from PIL import Image, ImageDraw, ImageFilter
+
+from .noise import smooth
 
 PALETTE = (  # deep water to evening sky; RGB
     (16, 32, 66), (20, 82, 110), (38, 140, 148), (240, 226, 190), (246, 176, 78),

@@ -130,8 +130,6 @@ def test_presets_say_how_long_they_take_and_what_to_expect():
     [
         ("evaluate", ["styles=a", "photos=b"]),
         ("optimize", ["style=udnie", "photo=b.jpg"]),
-        ("distill", ["data.root=b"]),
-        ("agreement", ["photos=b", "weights=c"]),
     ],
 )
 def test_the_other_scripts_compose_and_name_real_objects(name, given):

@@ -20,6 +20,7 @@ from fst.images import to_tensor
 from fst.losses.vgg import layer_names
 from fst.networks import build_network
 from fst.styles import load_style
+from fst.system.devices import has_bf16_kernels
 from fst.training.data import load_painting
 from tests.conftest import (
     ROOT,
@@ -203,16 +204,15 @@ def test_johnson2016_takes_a_few_steps_on_random_vgg16_weights(photo_folder, pai
     assert card["metrics"]["style_relu4_3"] > 0
 
 
-BF16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("precision", "tolerance"),
     [
         ("32-true", 1e-3),
         pytest.param(
-            "bf16-mixed", 0.15, marks=pytest.mark.skipif(not BF16, reason="needs bf16 units")
+            "bf16-mixed",
+            0.15,
+            marks=pytest.mark.skipif(not has_bf16_kernels(), reason="needs bf16 kernels (AVX-512)"),
         ),
     ],
 )

@@ -1,7 +1,9 @@
 """The ONNX file, what is kept in the cache for onnxruntime, and what OpenVINO keeps there."""
 
+import inspect
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from fst import networks
 from fst.engines import make_engine
 from fst.engines import onnx_export as export
 from fst.engines.onnx_export import (
@@ -20,7 +23,7 @@ from fst.engines.onnx_export import (
     export_onnx,
     open_session,
 )
-from fst.engines.simplify import fold_statistics
+from fst.engines.simplify import fold_statistics, simplify
 from fst.images import read_photo
 from fst.styles import find_style, load_style, shipped_styles
 from fst.system.errors import InputError
@@ -166,7 +169,7 @@ def test_folded_networks_share_one_export(cache, monkeypatch):
     photos = [torch.rand(1, 3, 20, 28), torch.rand(1, 3, 36, 16) / 3]
     statistics = [statistics_of(net, photo) for photo in photos]
     alike = [(torch.ones_like(var), torch.zeros_like(mean)) for var, mean in statistics[0]]
-    folded = [fold_statistics(net, each, torch.zeros(3)) for each in [*statistics, alike]]
+    folded = [fold_statistics(net, each) for each in [*statistics, alike]]
     for parameter in folded[-1].parameters():
         parameter.fill_(0.1)  # the exporter merges equal weights
     engine = make_engine(folded[0], CPU, "onnxruntime")
@@ -189,16 +192,30 @@ def test_a_damaged_cached_export_is_made_again(damage, cache, exports, net):
     assert len(exports) == 2
 
 
-def test_other_weights_and_other_code_are_other_exports(cache, exports, monkeypatch, tmp_path):
+def test_other_weights_are_another_export(cache, exports):
     for count, seed in enumerate([0, 1], start=1):
         cached_onnx(make_net(2, seed))
         cached_onnx(make_net(2, seed))
         assert len(exports) == count
-    edited = tmp_path / "networks.py"
-    edited.write_text("# another ReLU\n")
-    monkeypatch.setattr(export.networks, "__file__", str(edited))
-    cached_onnx(make_net(2))
-    assert len(exports) == 3
+
+
+def test_other_code_is_another_export(monkeypatch, tmp_path):
+    """Every file that a pass comes from counts: found by what runs, not by a list."""
+    net = make_net(2)
+    ran = {Path(inspect.getfile(type(module))) for module in simplify(net).modules()}
+    ours = {path for path in ran if path.is_relative_to(ROOT)}
+    assert {"layers.py", "simplify.py", "transformer.py"} <= {path.name for path in ours}
+    assert ours <= set(export._sources())
+    before = export._fingerprint(net)
+    room = shutil.copytree(Path(networks.__file__).parent, tmp_path / "networks")
+    monkeypatch.setattr(networks, "__path__", [str(room)])
+    assert export._fingerprint(net) == before
+    for name in ("layers.py", "padding.py", "subpixel.py", "transformer.py"):
+        edited = room / name
+        whole = edited.read_text()
+        edited.write_text(whole + "# another ReLU\n")
+        assert export._fingerprint(net) != before, name
+        edited.write_text(whole)
 
 
 def test_without_a_place_for_the_cache_it_is_made_each_time(exports, net, monkeypatch, tmp_path):

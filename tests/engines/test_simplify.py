@@ -98,7 +98,7 @@ def test_deployed_with_any_colour_is_the_network(colour):
 @pytest.mark.parametrize("size", [(24, 36), (25, 38)])
 def test_folding_a_photos_own_statistics_changes_nothing(size):
     net, photo = make_net(8), torch.rand(1, 3, *size)
-    folded = fold_statistics(net, statistics_of(net, photo), torch.tensor([10.0, 20.0, 30.0]))
+    folded = fold_statistics(net, statistics_of(net, photo))
     assert norms(folded) == []
     assert len(norms(net)) == 15
     assert off(folded(photo), net(photo)) < 1e-4
@@ -107,14 +107,18 @@ def test_folding_a_photos_own_statistics_changes_nothing(size):
 
 def test_a_folded_network_is_deployed_for_one_colour():
     net, photo, colour = make_net(8), torch.rand(1, 3, 24, 36), torch.tensor([10.0, 200.0, 30.0])
-    deployed = deploy(fold_statistics(net, statistics_of(net, photo), colour))
+    folded = fold_statistics(net, statistics_of(net, photo))
+    deployed = deploy(folded, colour)
     assert off(deployed(255 * photo - colour.view(3, 1, 1)), net(photo)) < 1e-4
     assert off(deployed(255 * photo - GRAY), net(photo)) > 0.01
+    for wrong in ((folded, None), (net, colour)):
+        with pytest.raises(AssertionError, match="a colour belongs to a folded network"):
+            deploy(*wrong)
 
 
 def test_each_pixel_of_a_folded_network_depends_on_its_surroundings_only():
     net, photo = make_net(4), torch.rand(1, 3, 256, 32)
-    folded = fold_statistics(net, statistics_of(net, photo), torch.full((3,), GRAY))
+    folded = fold_statistics(net, statistics_of(net, photo))
     changed = photo.clone()
     changed[..., 200:, :] = 0
     far = slice(0, 200 - 60)
@@ -126,4 +130,4 @@ def test_statistics_must_be_as_many_as_norms():
     net = make_net(2)
     statistics = statistics_of(net, torch.rand(1, 3, 16, 16))[:-1]
     with pytest.raises(ValueError, match="shorter"):
-        fold_statistics(net, statistics, torch.zeros(3))
+        fold_statistics(net, statistics)

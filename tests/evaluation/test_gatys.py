@@ -10,8 +10,8 @@ import fst.gatys
 from fst.gatys import (
     OptimizationLostError,
     coarse_to_fine,
+    count_iterations,
     optimize,
-    planned,
     scales,
     start_picture,
 )
@@ -134,7 +134,7 @@ def test_coarse_to_fine_goes_through_the_scales(monkeypatch):
         *((48, k) for k in range(3)),
         *((96, k) for k in range(3)),
     ]
-    assert sum(state.number > 0 for _, state in seen) == planned(96, 6)
+    assert sum(state.number > 0 for _, state in seen) == count_iterations(96, 6)
     assert seen[-1][1].picture.shape == photo.shape
     # a finer scale begins with the result of the coarser one
     ends, begins = seen[6][1].picture, seen[7][1].picture

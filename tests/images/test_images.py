@@ -55,6 +55,32 @@ def test_values_outside_the_range_are_clipped_and_rounded():
     assert tensor[0, 0, 0] == -1
 
 
+def test_a_photo_of_floats_is_written_with_16_bits_or_rounded_to_8(tmp_path):
+    rng = np.random.default_rng(0)
+    pixels, alpha = rng.random((20, 31, 3), np.float32), rng.random((20, 31), np.float32)
+    pixels[0, 0] = 0, 1, 0.5
+    photo = Photo(pixels, alpha)
+    assert photo.image.getpixel((0, 0)) == (0, 255, 128)
+    assert flatten(Photo(pixels)).tobytes() == to_image(to_tensor(pixels)).tobytes()
+    for suffix in (".png", ".tif"):
+        save_picture(photo, tmp_path / f"x{suffix}")
+        again = read_photo(tmp_path / f"x{suffix}")
+        assert again.pixels.dtype == again.alpha.dtype == np.uint16
+        assert np.array_equal(again.pixels, to_array(to_tensor(pixels), np.uint16))
+        assert np.abs(again.alpha / 65535 - alpha).max() < 1e-5
+    for suffix in (".jpg", ".webp", ".gif"):
+        save_picture(photo, tmp_path / f"x{suffix}")
+        assert read_photo(tmp_path / f"x{suffix}").pixels.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    "pixels", [np.zeros((4, 5), np.uint8), np.zeros((4, 5, 4), np.uint8), np.zeros((4, 5, 3))]
+)
+def test_pixels_of_another_kind_are_refused(pixels):
+    with pytest.raises(InputError, match=r"photo: expected pixels of shape \(H, W, 3\), uint8, ui"):
+        Photo(pixels)
+
+
 def test_a_photo_of_16_bits_is_shown_rounded():
     values = np.array([[[0, 128, 129]], [[65535, 65406, 65407]]], np.uint16)
     photo = Photo(values)

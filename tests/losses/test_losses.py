@@ -5,6 +5,7 @@ import torch
 
 import fst.losses.distances
 from fst.losses import PerceptualLoss
+from fst.losses.compact import CompactFeatures
 from fst.losses.distances import content_distance, gram_matrix, style_distance, total_variation
 from fst.system.errors import InputError
 from tests.random_features import RandomFeatures
@@ -12,13 +13,14 @@ from tests.random_features import RandomFeatures
 
 def make_loss(**changes):
     recipe = {
+        "extractor": RandomFeatures,
         "content": {"relu3_1": 1},
         "style": {"relu1_1": 0.5, "relu2_1": 0.5},
         "content_weight": 1,
         "style_weight": 10,
         "tv_weight": 0.1,
     }
-    return PerceptualLoss(RandomFeatures, **(recipe | changes))
+    return PerceptualLoss(**(recipe | changes))
 
 
 def test_docstring_examples():
@@ -130,6 +132,23 @@ def test_photos_get_no_gradient():
     loss(pictures, photos)["total"].backward()
     assert photos.grad is None
     assert pictures.grad.abs().sum() > 0
+
+
+def test_targets_can_be_computed_once_and_handed_over():
+    loss, (painting, other) = make_loss(), torch.rand(2, 1, 3, 40, 48)
+    pictures, photos = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32)
+    loss.set_style(painting)
+    expected = loss(pictures, photos)
+    loss.set_style(other)
+    terms = loss(pictures, loss.content_of(photos), loss.style_of(painting))
+    assert all(torch.equal(terms[name], expected[name]) for name in expected)
+    assert not torch.equal(loss(pictures, photos)["style"], expected["style"])
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_loss_network_is_told_whether_it_may_compile(compiled):
+    loss = make_loss(extractor=CompactFeatures, compiled=compiled)
+    assert loss.extractor.net.compiled == compiled
 
 
 def test_the_recipe_is_printed():

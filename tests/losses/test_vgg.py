@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from fst.losses import vgg
 from fst.losses.vgg import VGGFeatures, layer_names
+from fst.system.devices import has_bf16_kernels
 from fst.system.errors import InputError
 from tests.conftest import SHARED, needs_shared
 
@@ -56,10 +57,7 @@ def test_features_are_torchvisions_after_normalising(weights, vgg16):
     assert found["relu2_1"].shape == (2, 128, 10, 12)
 
 
-@pytest.mark.skipif(
-    not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()),
-    reason="needs a CPU with bf16 units",
-)
+@pytest.mark.skipif(not has_bf16_kernels(), reason="needs a CPU with bf16 kernels (AVX-512)")
 @pytest.mark.parametrize("compiled", [False, True])
 def test_the_fused_passes_are_those_of_autocast(weights, monkeypatch, compiled):
     net = VGGFeatures(["relu1_1", "relu1_2", "relu2_1"], "vgg16", weights)
@@ -69,7 +67,7 @@ def test_the_fused_passes_are_those_of_autocast(weights, monkeypatch, compiled):
     found = []
     for fused in (True, False):
         if not fused:
-            monkeypatch.setattr(vgg, "bf16_kernels_available", lambda images: False)
+            monkeypatch.setattr(VGGFeatures, "can_fuse", lambda *_: False)
         x = images.clone().requires_grad_()
         with torch.autocast("cpu", torch.bfloat16):
             features = net(x)

@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from tests.conftest import ROOT, error_line, make_painting, run_inline
-
-sys.path.insert(0, str(ROOT / "scripts"))
-
 from fst.cli.reports import run_name
 from fst.system.errors import InputError
+from research.compact import compare_losses
+from tests.conftest import ROOT, error_line, make_painting
+from tests.research.commands import run as run_command
 
 SPEED = {"compact": 30, "vgg19": 12}  # images a second
 OBJECTIVE = {("compact", 50): 2.2, ("vgg19", 50): 2.0, ("vgg19", 20): 4.0}
@@ -22,12 +21,12 @@ OBJECTIVE = {("compact", 50): 2.2, ("vgg19", 50): 2.0, ("vgg19", 20): 4.0}
 @pytest.fixture
 def runs(monkeypatch):
     """The configs of all scripts that are run; in their place files appear."""
-    found = []
+    configs = []
 
     def run(script: Path, *settings: str, **_: str) -> None:
         with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
             cfg = compose(script.stem, list(settings))
-        found.append(cfg)
+        configs.append(cfg)
         if script.stem == "evaluate":
             style, network, steps = Path(cfg.checkpoint).stem.split("-")
             loss = {"total": OBJECTIVE[network, int(steps)], "style": 0.125, "content": 0.5}
@@ -44,7 +43,7 @@ def runs(monkeypatch):
             shutil.copyfile(shipped, folder / shipped.name)
 
     monkeypatch.setattr(compare_losses, "run_child", run)
-    return found
+    return configs
 
 
 @pytest.fixture
@@ -98,16 +97,16 @@ def test_bad_input_is_said_before_anything_runs(runs, photos, monkeypatch, tmp_p
         with pytest.raises(InputError, match=said):
             compare_losses.compare(arguments(monkeypatch, *words))
     (tmp_path / "a/settings.json").write_text("{")
-    with pytest.raises(InputError, match=r"settings.json: expected what this script wrote"):
+    with pytest.raises(InputError, match=r"settings.json: expected what this command wrote"):
         compare_losses.compare(arguments(monkeypatch, *good))
     assert len(runs) == once
 
 
 def test_an_unknown_painting_and_what_a_training_says_is_said(photos, tmp_path):
     words = photos, "--compare", "steps", "-o", tmp_path / "out", "--styles"
-    unknown = run_inline("compare_losses", *words, "udnie", "nobody")
+    unknown = run_command("compare_losses", *words, "udnie", "nobody")
     assert unknown.returncode == 1
     assert "nobody" in error_line(unknown)
-    failed = run_inline("compare_losses", *words, "udnie")
+    failed = run_command("compare_losses", *words, "udnie")
     assert failed.returncode == 1
     assert failed.stderr.splitlines()[-1].startswith("error: train.py: ")

@@ -3,9 +3,12 @@ import torch
 from torch.nn import functional as F
 from torchvision.models.vgg import cfgs, make_layers
 
-from fst.losses.compact import LAYERS, CompactVGG
+from fst.losses.compact import LAYERS
 from fst.losses.vgg import VGGFeatures
 from research.compact.decomposition import decompose
+from research.compact.student import Student
+
+WIDTHS = [[16, 16, 16], [16, 16], [16, 16, 16]]
 
 
 @pytest.fixture
@@ -16,7 +19,8 @@ def vgg(tmp_path):
 
 
 def test_a_decomposition_of_full_rank_is_vgg(vgg):
-    net = CompactVGG(ranks=[(128, 256), (96,), *[(512, 512)] * 4]).requires_grad_(False)
+    ranks = [(128, 256), (96,), *[(512, 512)] * 4]
+    net = Student(WIDTHS, ranks).requires_grad_(False)
     pictures = torch.rand(2, 3, 64, 64)
     decompose(net, vgg, pictures)
     x, own = (pictures - vgg.mean) / vgg.std, {}
@@ -29,17 +33,18 @@ def test_a_decomposition_of_full_rank_is_vgg(vgg):
         return net.trunk[net.ends[first] + 1 : net.ends[last] + 1](given)
 
     last = net.ends["relu3_1"]
-    found = net.trunk[last - 3 : last + 1](own[ends["relu2_2"] + 1])
-    torch.testing.assert_close(found, own[ends["relu3_1"]], rtol=1e-3, atol=1e-3)
-    found = through("relu4_1", "relu5_1", own[ends["relu4_1"]])
-    torch.testing.assert_close(found, own[ends["relu5_1"]], rtol=1e-3, atol=1e-3)
+    answer = net.trunk[last - 3 : last + 1](own[ends["relu2_2"] + 1])
+    torch.testing.assert_close(answer, own[ends["relu3_1"]], rtol=1e-3, atol=1e-3)
+    answer = through("relu4_1", "relu5_1", own[ends["relu4_1"]])
+    torch.testing.assert_close(answer, own[ends["relu5_1"]], rtol=1e-3, atol=1e-3)
 
 
 def test_a_decomposition_of_lower_rank_is_near(vgg):
-    net = CompactVGG().requires_grad_(False)
+    ranks = [(64, 64), (96,), *[(256, 192)] * 4]
+    net = Student(WIDTHS, ranks).requires_grad_(False)
     pictures = F.interpolate(torch.rand(4, 3, 12, 12), scale_factor=8, mode="bilinear")
     decompose(net, vgg, pictures)
     wanted = vgg(pictures, ["relu4_1", "relu4_2"])
     given, goal = (each / each.square().mean().sqrt() for each in wanted.values())
-    found = net.trunk[net.ends["relu4_1"] + 1 : net.ends["relu4_2"] + 1](given)
-    assert (found - goal).square().mean() < 0.1
+    answer = net.trunk[net.ends["relu4_1"] + 1 : net.ends["relu4_2"] + 1](given)
+    assert (answer - goal).square().mean() < 0.1

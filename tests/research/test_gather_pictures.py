@@ -1,20 +1,15 @@
-"""scripts/gather_pictures.py finds pictures in folders and archives; scripts/composing/manners.py
-paints them."""
+"""Pictures are found in folders and archives, each of use once."""
 
 import io
 import struct
-import sys
 import zipfile
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import ROOT, error_line, run_inline
-
-sys.path.insert(0, str(ROOT / "scripts"))
-
-from research.compact.procedural_paintings import MANNERS, imagine
+from tests.conftest import error_line
+from tests.research.commands import run
 
 SIZE = 300
 
@@ -54,7 +49,7 @@ def folder(tmp_path):
 
 
 def test_each_picture_of_use_is_kept_once(folder, tmp_path):
-    result = run_inline("gather_pictures", folder, "-o", tmp_path / "out", "--workers", 1)
+    result = run("gather_pictures", folder, "-o", tmp_path / "out")
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == "game: 3"
     kept = [Image.open(path) for path in sorted((tmp_path / "out").glob("*.jpg"))]
@@ -65,40 +60,21 @@ def test_each_picture_of_use_is_kept_once(folder, tmp_path):
 
 
 def test_no_more_of_a_folder_than_asked_for(folder, tmp_path):
-    result = run_inline("gather_pictures", folder, "-o", tmp_path / "out", "--most", 1)
+    result = run("gather_pictures", folder, "-o", tmp_path / "out", "--most", 1)
     assert result.stdout.strip() == "game: 1"
 
 
 def test_what_it_cannot_use_is_said_in_one_line(folder, tmp_path):
     out = tmp_path / "out"
-    result = run_inline("gather_pictures", tmp_path / "none", "-o", out)
+    result = run("gather_pictures", tmp_path / "none", "-o", out)
     assert "none: expected a folder, found none" in error_line(result)
     assert "--most: expected a whole" in error_line(
-        run_inline("gather_pictures", folder, "-o", out, "--most", 0)
-    )
-    assert "--workers: expected a whole" in error_line(
-        run_inline("gather_pictures", folder, "-o", out, "--workers", 0)
+        run("gather_pictures", folder, "-o", out, "--most", 0)
     )
     (folder / "more.rcc").write_bytes(b"something else, and long enough for a head")
-    result = run_inline("gather_pictures", folder, "-o", out, "--workers", 1)
+    result = run("gather_pictures", folder, "-o", out)
     assert "more.rcc: expected Qt resources, found none" in error_line(result)
     (folder / "more.rcc").unlink()
     (folder / "data.pk3").write_bytes(b"no archive")
-    result = run_inline("gather_pictures", folder, "-o", out, "--workers", 1)
+    result = run("gather_pictures", folder, "-o", out)
     assert "data.pk3: expected a zip archive" in error_line(result)
-
-
-@pytest.mark.parametrize("kind", range(len(MANNERS)))
-def test_every_manner_paints_pictures_of_its_own(kind):
-    first, second = (imagine(64, kind + len(MANNERS) * k) for k in (1, 2))
-    again = imagine(64, kind + len(MANNERS))
-    assert first.size == (64, 64)
-    assert first.mode == "RGB"
-    assert np.array_equal(first, again)
-    assert np.abs(np.asarray(first, float) - np.asarray(second, float)).mean() > 10
-    assert np.asarray(first).std() > 5
-
-
-def test_short_strokes_are_strokes():
-    for seed in range(5, 5 + 3 * len(MANNERS), len(MANNERS)):
-        imagine(48, seed)

@@ -16,11 +16,12 @@ from tests.conftest import ROOT, error_line, make_picture, run_inline, run_scrip
 
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from benchmarks import folders, losses, measuring, passes, tiles, training, variants
-from benchmarks.floor import Rates, Work, watch
+from benchmarks import floor, folders, losses, measuring, passes, plain_loop, tiles, variants
+from benchmarks.floor import Rates, Work, measure_rates, watch
 
 from fst.engines import available_engines
 from fst.networks import TransformerNet, UpsampleBlock
+from fst.system.devices import has_bf16_units
 from fst.system.errors import InputError
 
 KEYS = {"setting", "variant", "images_per_s", "ratio", "peak_mib", "psnr"}
@@ -35,12 +36,14 @@ def test_help(command):
     assert "--style" in result.stdout or command in ("train", "loss", "photos")
 
 
-def test_the_loss_networks_are_timed_in_both_precisions(monkeypatch):
+@pytest.mark.parametrize("precisions", [("bf16", "fp32"), ("fp32",)])
+def test_the_loss_networks_are_timed_in_the_precisions_of_the_cpu(precisions, monkeypatch):
     monkeypatch.setattr(losses, "PICTURES", dict.fromkeys(losses.PICTURES, (1, 64)))
+    monkeypatch.setattr(losses, "has_bf16_units", lambda: "bf16" in precisions)
     tables = list(losses.run(Namespace(repeats=1)))
     assert [(row[0], row[1], row[2]) for rows in tables for row in rows] == [
         (precision, what, name)
-        for precision in ("bf16", "fp32")
+        for precision in precisions
         for what in ("activations", "loss", "a step's")
         for name in ("vgg19", "compact")
     ]
@@ -78,8 +81,23 @@ def test_the_floor_is_the_longer_one_of_arithmetic_and_memory():
     assert Rates({"fp32": 100, "bf16": 200}, 1e9).floor(work, "fp32") == 4
     assert Rates({"fp32": 100, "bf16": 200}, 1e9).floor(work, "bf16") == 2
     assert Rates({"fp32": 1e9, "bf16": 1e9}, 10).floor(work, "fp32") == (8 * 90 + 60) / 10
-    best = Rates({"fp32": 1}, 4).best(Rates({"fp32": 3}, 2))
+    best = Rates({"fp32": 1}, 4).maximum(Rates({"fp32": 3}, 2))
     assert best == Rates({"fp32": 3}, 4)
+
+
+def test_a_precision_without_units_is_no_faster_than_float32():
+    work = Work(flops=500, least=400, values=90, pixels=10)
+    rates = Rates({"fp32": 100}, 1e9)
+    assert rates.floor(work, "bf16") == rates.floor(work, "fp32") == 4
+
+
+@pytest.mark.parametrize("units", [True, False])
+def test_only_what_the_cpu_computes_in_hardware_is_its_peak(units, monkeypatch):
+    """Emulated products are slow: a share of their rate would be far above 1."""
+    rates = {torch.float32: 100.0, torch.bfloat16: 300.0 if units else 2.0}
+    monkeypatch.setattr(floor, "has_bf16_units", lambda: units)
+    monkeypatch.setattr(floor, "_product_rate", lambda dtype, *_: rates[dtype])
+    assert measure_rates(CPU, quick=True).best == (("bf16", 300) if units else ("fp32", 100))
 
 
 def test_psnr():
@@ -113,20 +131,15 @@ def test_the_peak_counts_what_was_freed_again_and_not_what_was_there():
     assert before.all()
 
 
-def test_tables():
-    assert measuring.table(["a", "long"], [(1, 0.12345), ("x", None), (123.4, math.inf)]) == (
-        "| a   | long  |\n"
-        "|-----|-------|\n"
-        "| 1   | 0.123 |\n"
-        "| x   |       |\n"
-        "| 123 | equal |"
-    )  # fmt: skip
+def test_three_digits_count():
+    values = 1, 0.12345, "x", None, 123.4, math.inf, -math.inf
+    assert [*map(measuring.digits, values)] == ["1", "0.123", "x", "", "123", "equal", "-inf"]
 
 
 def test_the_baseline_is_the_plain_network():
     net = TransformerNet(4).eval()
     pixels = np.array(make_picture(40, 33))
-    plain = variants.Plain(net, CPU, "fp32", torch.contiguous_format)(pixels)
+    plain = variants.Plain(net, CPU, "fp32")(pixels)
     with torch.inference_mode():
         exact = 255 * net(torch.from_numpy(pixels / np.float32(255)).permute(2, 0, 1)[None])[0]
     assert plain.dtype == np.uint8
@@ -151,7 +164,7 @@ def test_stylize(checkpoint, tmp_path, monkeypatch):
     assert {row["variant"] for row in wide} >= {f"{name} fp32" for name in ("plain", *engines)}
     video = [row["setting"] for row in rows if row["setting"].startswith("40x36")]
     assert video == ["40x36 width 32"] + ["40x36 width 4"] * len(narrow)
-    assert result.stdout.count("\n| ") == len(rows) + 2  # and the titles of two tables
+    assert result.stdout.count("\n| ") == len(rows) + 4  # and the head of two tables
     assert f"torch {torch.__version__.split('+')[0]}" in result.stdout.splitlines()[0]
 
 
@@ -223,10 +236,11 @@ def test_train(tmp_path):
     assert 0 < product["wait_share"] < 1
     assert product["peak_mib"] > 500
     assert 0 < plain["peak_share"] < 1
+    assert plain["peak"].startswith("bf16 " if has_bf16_units() else "fp32 ")
 
 
 def test_the_plain_loop_is_the_products_network():
-    plain = training.plain_net(6)
+    plain = plain_loop.plain_net(6)
     for parameter, ours in zip(
         [p for p in plain.parameters() if p.ndim > 1],
         [p for p in TransformerNet(6).parameters() if p.ndim > 1],

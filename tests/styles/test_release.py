@@ -13,7 +13,8 @@ from fst.styles import (
     save_style,
     shipped_styles,
 )
-from fst.styles.release import SCALE
+from fst.styles.quantized import SCALE
+from fst.styles.release import write_release
 from fst.system.errors import InputError
 
 NETWORK = {"name": "transformer", "arguments": {"width": 4}}
@@ -46,48 +47,49 @@ def test_the_file_is_float16(checkpoint):
     assert {tensor.dtype for tensor in load_file(checkpoint).values()} == {torch.float16}
 
 
-def test_integers_are_a_part_of_the_file_and_written_again_the_same(tmp_path):
-    card = {"network": {"name": "transformer", "arguments": {"width": 16}}}
-    net = build_network("transformer", width=16)
-    paths = [tmp_path / f"{name}.safetensors" for name in ("plain", "small", "again")]
-    kernels = [each for each in net.parameters() if each.dim() == 4]
-    integers = [name for name, each in net.named_parameters() if each.dim() == 4]
-    kernels[1].data[0] = 0  # a channel that no scale can be had of
-    save_style(paths[0], net, card)
-    save_style(paths[1], net, card, integers)
-    assert paths[1].stat().st_size < 0.6 * paths[0].stat().st_size
-    again, said = load_style(paths[1])
-    assert said == card
-    for parameter, original in zip(again.parameters(), net.parameters(), strict=True):
-        assert parameter.dtype is torch.float32
-        assert (parameter - original).norm() <= 0.015 * original.norm()
-    save_style(paths[2], again, card, integers)
-    first, second = map(load_file, paths[1:])
-    assert first.keys() == second.keys()
-    for name in first:
-        assert torch.equal(first[name], second[name]), name
-    scale = min(name for name in first if name.endswith(SCALE))
-    for shape in ((3,), (1, 99, 1, 1)):
-        damaged = rewrite(paths[1], paths[0], first | {scale: torch.ones(shape)})
-        with pytest.raises(InputError, match="plain.safetensors: expected scales of decoder"):
-            load_style(damaged)
+@pytest.fixture
+def quantized(tmp_path, checkpoint):
+    """A file with integers in the place of kernels, and its tensors."""
+    weights = {}
+    for name, weight in load_file(checkpoint).items():
+        if weight.dim() == 4:
+            scale = torch.rand(len(weight), 1, 1, 1)
+            scale[0] = 0  # a channel of nothing
+            weights[name], weights[name + SCALE] = (100 * weight).char(), scale
+        else:
+            weights[name] = weight
+    write_release(tmp_path / "small.safetensors", weights, {"network": NETWORK})
+    return tmp_path / "small.safetensors", weights
+
+
+def test_a_file_may_hold_integers_with_scales(quantized):
+    path, weights = quantized
+    net, card = load_style(path)
+    for name, parameter in net.named_parameters():
+        expected = weights[name].float() * weights.get(name + SCALE, 1)
+        assert torch.equal(parameter, expected), name
+    replace_card(path, {**card, "more": 1})
+    assert load_style(path)[1]["more"] == 1
+    for name, weight in load_file(path).items():
+        assert torch.equal(weight, weights[name]), name
+
+
+def test_integers_and_scales_that_do_not_fit_are_named(quantized, tmp_path):
+    path, weights = quantized
+    scale = min(name for name in weights if name.endswith(SCALE))
     name = scale.removesuffix(SCALE)
-    for changed, said in (
-        ({name: first[name][0, 0, 0]}, f"expected {name} as floats or as integers with a scale"),
-        ({scale: first[scale].half()}, f"expected scales of {name} that fit"),
-        ({"other" + SCALE: first[scale].clone()}, "expected the integers that other.scale is for"),
+    for change, said in (
+        ({scale: torch.ones(3)}, "plain.safetensors: expected scales of decoder"),
+        ({scale: torch.ones(1, 99, 1, 1)}, "plain.safetensors: expected scales of decoder"),
+        ({scale: weights[scale].half()}, f"expected scales of {name} that fit"),
+        ({name: weights[name][0, 0, 0]}, f"expected {name} as floats or as integers with a scale"),
+        ({"other" + SCALE: torch.ones(1)}, "expected the integers that other.scale is for"),
+        ({scale: None}, f"expected {name} as floats or as integers with a scale"),
+        ({scale: torch.full_like(weights[scale], torch.nan)}, "expected finite weights, found NaN"),
     ):
+        changed = {key: each for key, each in (weights | change).items() if each is not None}
         with pytest.raises(InputError, match=said):
-            load_style(rewrite(paths[1], paths[0], first | changed))
-    without = {key: tensor for key, tensor in first.items() if key != scale}
-    with pytest.raises(InputError, match=f"expected {name} as floats or as integers with a scale"):
-        load_style(rewrite(paths[1], paths[0], without))
-    replace_card(paths[1], {**card, "more": 1})
-    assert load_style(paths[1])[1]["more"] == 1
-    assert load_file(paths[1])[name].equal(first[name])
-    kernels[0].data[0, 0, 0, 0] = float("nan")
-    with pytest.raises(InputError, match="expected finite weights, found NaN or infinity in"):
-        save_style(paths[0], net, card, integers)
+            load_style(rewrite(path, tmp_path / "plain.safetensors", changed))
 
 
 def test_the_file_can_be_read_by_others_as_any_file(checkpoint, tmp_path):

@@ -11,7 +11,6 @@ from fst.networks import build_network
 from fst.styles import load_style, save_style
 from fst.stylizer import Stylizer
 from fst.stylizer.stylizer import _empty, parse_styles
-from fst.system.devices import choose_device
 from fst.system.errors import InputError
 from tests.conftest import make_picture
 
@@ -25,7 +24,7 @@ def stylize(checkpoint):
 
 @pytest.fixture
 def other(tmp_path):
-    """A release file of another untrained network."""
+    """A style file of another untrained network."""
     torch.manual_seed(1)
     path = tmp_path / "other.safetensors"
     network = {"name": "transformer", "arguments": {"width": 4}}
@@ -224,13 +223,6 @@ def test_pictures_within_the_memory_are_not(stylize, monkeypatch):
         stylize(make_picture(204, 100))
 
 
-@pytest.mark.parametrize("found", [None, torch.device("meta")])
-def test_auto_takes_the_gpu_where_there_is_one(monkeypatch, found):
-    monkeypatch.setattr(torch.accelerator, "is_available", lambda: found is not None)
-    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: found)
-    assert choose_device("auto") == (found or torch.device("cpu"))
-
-
 def test_a_picture_too_large_for_the_memory_is_said(stylize, monkeypatch):
     def fail(_):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")
@@ -255,7 +247,7 @@ def test_misuse_is_refused(checkpoint, stylize):
     with pytest.raises(InputError, match="image: expected at least 16x16 px, found 30x8"):
         stylize(make_picture(30, 8))
     for device in ("abacus", "cuda:99"):
-        with pytest.raises(InputError, match=f"device: expected one .* found '{device}'.*try cpu"):
+        with pytest.raises(InputError, match=f"device: expected auto, .* found '{device}'.*try cp"):
             Stylizer(checkpoint, device=device)
     with pytest.raises(InputError, match="memory: expected 64 MiB or more, found 3"):
         Stylizer(checkpoint, memory=3)

@@ -42,9 +42,8 @@ def whole(net, pixels):
 
 
 def tiled(net, pixels, side):
-    engine = make_engine(
-        fold_picture_statistics(net, pixels, ALL, CPU, torch.float32), CPU, "eager", "fp32"
-    )
+    folded, colour = fold_picture_statistics(net, pixels, ALL, CPU, torch.float32)
+    engine = make_engine(folded, CPU, "eager", "fp32", colour)
     out = np.empty(pixels.shape, np.float32)
     stylize_tiles(engine.stylize, pixels.astype(np.float32) / 255, out, side)
     return out
@@ -75,7 +74,7 @@ def test_the_margin_covers_the_receptive_field():
     ones = [
         (torch.ones(norm.weight.numel()), torch.zeros(norm.weight.numel())) for norm in norms(net)
     ]
-    net = fold_statistics(net, ones, MIDDLE).double()
+    net = fold_statistics(net, ones).double()
     for module in net.modules():
         if isinstance(module, torch.nn.Conv2d):
             module.weight.fill_(1 / module.weight[0].numel())
@@ -146,8 +145,8 @@ def test_regions_lie_inside_and_have_one_core():
 
 
 def test_windows_beyond_the_border_are_reflected():
-    pixels = np.arange(10 * 6 * 3, dtype=np.uint8).reshape(10, 6, 3)
-    assert padded_size(pixels) == (12, 8)
-    ((tile,),) = grid(12, 8, 300)
+    pixels = np.arange(18 * 22 * 3).astype(np.uint8).reshape(18, 22, 3)
+    assert padded_size(pixels) == (20, 24)
+    ((tile,),) = grid(20, 24, 300)
     expected = np.pad(pixels, ((0, 2), (0, 2), (0, 0)), mode="reflect")
     np.testing.assert_array_equal(cut_out(pixels, tile), expected)

@@ -1,4 +1,3 @@
-import itertools
 from functools import partial
 
 import pytest
@@ -12,11 +11,10 @@ from fst.training.lit_module import StyleModule, TrainingLostError
 from tests.losses.test_losses import make_loss
 
 
-def make_module(net=None, scheduler=None, loss=None, shift_weight=0):
+def make_module(net=None, scheduler=None, shift_weight=0):
     torch.manual_seed(0)
-    loss = loss or make_loss()
-    if not loss.styles:
-        loss.set_style(torch.rand(1, 3, 64, 64))
+    loss = make_loss()
+    loss.set_style(torch.rand(1, 3, 64, 64))
     net = net or build_network("transformer", width=2)
     return StyleModule(net, loss, partial(torch.optim.Adam, lr=1e-2), scheduler, shift_weight)
 
@@ -55,60 +53,6 @@ def test_every_term_and_the_output_are_logged():
     assert {f"loss/{name}" for name in terms} <= logged
     assert {f"output/{name}" for name in ("mean", "std", "min", "max")} <= logged
     assert {"optimizer/gradient_norm", "optimizer/learning_rate"} <= logged
-
-
-def test_pictures_move_and_turn_before_a_loss_network_that_has_a_grid():
-    module = make_module()
-    module.loss.grid = 2
-    painting = torch.rand(1, 3, 64, 64)
-    module.loss.set_style(painting)
-    upright, mirrored, *others = module.loss.styles
-    assert len(others) == 2
-    assert torch.equal(upright["relu2_1"], module.loss._grams(painting)["relu2_1"])
-    assert torch.equal(mirrored["relu2_1"], module.loss._grams(painting.flip(3))["relu2_1"])
-    assert not torch.equal(mirrored["relu2_1"], upright["relu2_1"])
-    corners = []
-    photos = torch.arange(32.0 * 32).view(1, 1, 32, 32).expand(2, 3, 32, 32) / 1024
-
-    def see(images, layers, look=module.loss.extractor.forward):
-        one = images[0, 0]
-        turned = (one[0, 0] > one[0, -1]).item(), (one[0, 0] > one[-1, 0]).item()
-        corners.append((tuple(images.shape[2:]), turned, one.max().item()))
-        return look(images, layers)
-
-    module.loss.extractor.forward = see
-    module.net = nn.Identity()
-    for number in range(16):
-        module._compare(photos, number)
-    sizes = [(32, 32), (32, 31), (31, 32), (31, 31)]
-    turns = itertools.product((False, True), repeat=2)
-    assert {each[:2] for each in corners} == set(itertools.product(sizes, turns))
-    assert corners[::2] == corners[1::2]  # the pictures, and the photos in the same way
-    # the first rows and columns are left out
-    assert len({corner for *_, corner in corners}) == 1
-    corners.clear()
-    with torch.no_grad():
-        module._compare(photos, 3)
-    assert {each[:2] for each in corners} == {((32, 32), (False, False))}
-
-
-def test_a_mirrored_painting_has_no_distance_to_itself():
-    loss = make_loss()
-    loss.grid = 2
-    painting = torch.rand(1, 3, 32, 32)
-    loss.set_style(painting)
-    found = [loss(painting, painting, number) for number in range(4)]
-    for terms in found:
-        assert terms["style"] < 1e-10
-        assert terms["content"] < 1e-10
-
-
-def test_a_loss_network_that_is_sure_sees_pictures_as_they_are():
-    loss = make_loss()
-    photos = torch.rand(2, 3, 32, 32)
-    loss.set_style(photos[:1])
-    assert len(loss.styles) == 1
-    assert torch.equal(loss(photos, photos, 3)["total"], loss(photos, photos)["total"])
 
 
 def test_the_shift_error_is_part_of_the_total():
