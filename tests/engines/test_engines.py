@@ -214,9 +214,8 @@ def test_unknown_and_impossible_choices_are_refused(name, precision, said):
 )
 def test_a_missing_engine_is_said_with_the_extra_that_brings_it(monkeypatch, name, package):
     install(monkeypatch)
-    with pytest.raises(
-        InputError, match=rf'engine {name}: {package} is not installed; try .*"fst-style\[fast\]", or th'
-    ):
+    said = rf'engine {name}: {package} is not installed; try .*"fst-style\[fast\]", or the'
+    with pytest.raises(InputError, match=said):
         make_engine(make_net(2), CPU, name)
 
 
