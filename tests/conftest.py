@@ -1,11 +1,13 @@
 """Pictures, a tiny checkpoint, and a way to run the scripts, for every test."""
 
 import contextlib
+import getpass
 import io
 import os
 import runpy
 import subprocess
 import sys
+import tempfile
 from functools import partial
 from pathlib import Path
 from unittest import mock
@@ -22,6 +24,10 @@ from fst.styles import save_style
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"  # photos and weights that are not the project's to distribute
+
+if isa := os.environ.get("ATEN_CPU_CAPABILITY"):  # of which the compiler's cache knows nothing
+    CACHE = Path(tempfile.gettempdir()) / f"torchinductor_{getpass.getuser()}_{isa}"
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(CACHE))
 
 needs_shared = pytest.mark.skipif(
     not SHARED.is_dir(), reason=f"needs the shared photos and VGG-19 weights in {SHARED}"
