@@ -155,7 +155,7 @@ class CompactVGG(LossNetwork):
         ends = sorted({self.ends[name] for name in layers})
         if self.can_fuse(images):
             # bfloat16 from here on: half the bytes to move, here and on the way back
-            outputs = self.fused(self.trunk)(F.pixel_unshuffle(x.bfloat16(), GRID), ends)
+            outputs = self.fuse(self.trunk)(F.pixel_unshuffle(x.bfloat16(), GRID), ends)
         else:
             outputs = self._run(F.pixel_unshuffle(x, GRID), ends)
         trunk = dict(zip(ends, outputs, strict=True))

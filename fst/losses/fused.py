@@ -1,13 +1,14 @@
 """A frozen loss network on CPUs with bf16 units: weights prepared once, ReLU in convolutions.
 
-Under autocast PyTorch converts a frozen layer's weights at every pass and runs ReLU as a pass over
-memory of its own. Here the weights are converted once, oneDNN's convolution ends with ReLU, and the
-gradient is a convolution with the kernel turned around, also prepared. The activations are those
-of autocast to bf16, bit for bit; so were the gradients where it was tried (AMX).
+Under autocast PyTorch converts a frozen layer's weights at every pass, and ReLU is a pass over
+memory of its own. Here the weights are converted once, and oneDNN's convolution ends with ReLU. The
+gradient is a convolution, too, whose kernel is prepared as well. The activations are those of
+autocast to bf16, bit for bit; so were the gradients where it was tried (AMX).
 
-Convolutions aside, time goes by the bytes moved. Where a compiler is at hand, pooling keeps no
-indices, which are four times as large as what it gives: its gradient finds the greatest of four
-again, and takes that of the ReLU before along. The results are the same.
+What costs, besides convolutions, is the bytes moved. PyTorch's pooling keeps the places of the
+maxima, four times as many bytes as the maxima. Where a compiler is at hand, pooling keeps none: its
+gradient looks for the greatest of four again, and takes ReLU's gradient in the same pass. The
+results are the same.
 """
 
 from collections.abc import Callable, Sequence
@@ -54,10 +55,10 @@ class LossNetwork(nn.Module):
         return super().load_state_dict(*args, **settings)
 
     def can_fuse(self, images: Tensor) -> bool:
-        """Whether a pass of these images may be one of `fused`."""
+        """Whether passes of these images may be those of `fuse`."""
         return bf16_kernels_available(images)
 
-    def fused(self, layers: nn.Sequential) -> "FusedFeatures":
+    def fuse(self, layers: nn.Sequential) -> "FusedFeatures":
         """The passes of ``layers``, prepared once."""
         self._fused = self._fused or FusedFeatures(layers, self.compiled)
         return self._fused
@@ -114,22 +115,22 @@ class FusedFeatures:
     def pool(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Of 2x2 pixels the greatest; and where it was, if `unpool` wants to know."""
         if self.compiled:
-            return _compiled(_pool)(x), None
+            return _compile(_pool)(x), None
         return F.max_pool2d(x, 2, return_indices=True)
 
     def unpool(self, gradient: Tensor, x: Tensor, pooled: Tensor, chosen: Tensor | None) -> Tensor:
         """The gradient of pooling, and of the ReLU before it."""
         if self.compiled:
-            return _compiled(_unpool)(gradient, x, pooled)
+            return _compile(_unpool)(gradient, x, pooled)
         gradient = _rectify(gradient, pooled)
         return torch.ops.aten.max_pool2d_with_indices_backward(gradient, x, *_POOL, chosen)
 
-    def add_rectified(self, gradient: Tensor | None, own: Tensor, y: Tensor) -> Tensor:
+    def add_and_rectify(self, gradient: Tensor | None, own: Tensor, y: Tensor) -> Tensor:
         """The gradient of ReLU, from what follows it and what an activation was asked for."""
         if gradient is None:
             return torch.ops.aten.threshold_backward(own, y, 0)
         if self.compiled:
-            return _compiled(_add_rectified)(gradient, own, y)
+            return _compile(_add_and_rectify)(gradient, own, y)
         return _rectify(gradient.add_(own), y)
 
 
@@ -178,7 +179,7 @@ class _Pass(torch.autograd.Function):
             own = given.get(k)
             if own is not None:
                 own = own.contiguous(memory_format=torch.channels_last)
-                gradient = net.add_rectified(gradient, own, outputs[k])
+                gradient = net.add_and_rectify(gradient, own, outputs[k])
             elif gradient is not None and step.rectified and not through:
                 gradient = _rectify(gradient, outputs[k])
             if gradient is not None:
@@ -237,12 +238,12 @@ def _unpool(gradient: Tensor, x: Tensor, pooled: Tensor) -> Tensor:
     return _whole(torch.stack(rows, 2).flatten(1, 2).flatten(2, 3), x.shape)
 
 
-def _add_rectified(gradient: Tensor, own: Tensor, y: Tensor) -> Tensor:
+def _add_and_rectify(gradient: Tensor, own: Tensor, y: Tensor) -> Tensor:
     return gradient.copy_(torch.where(y > 0, gradient + own, 0))
 
 
 @cache
-def _compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def _compile(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return torch.compile(function, dynamic=True)
 
 

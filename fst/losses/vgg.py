@@ -131,7 +131,7 @@ class VGGFeatures(LossNetwork):
         names = {index: name for index, name in self.names.items() if name in wanted}
         x = (images - self.mean) / self.std
         if names and self.can_fuse(x):
-            outputs = self.fused(self.features)(x, list(names))
+            outputs = self.fuse(self.features)(x, list(names))
             return dict(zip(names.values(), outputs, strict=True))
         activations: dict[str, Tensor] = {}
         for index, layer in enumerate(self.features):

@@ -71,7 +71,7 @@ class StyleModule(pl.LightningModule):
     def training_step(self, photos: Tensor, batch_idx: int) -> Tensor:
         stylized, terms = self._compare(photos, self.global_step)
         self._check(terms, stylized, photos)
-        if self._logged():
+        if self._has_curves():
             self.log_dict(
                 {f"loss/{name}": term.detach() for name, term in terms.items()},
                 sync_dist=self.trainer.world_size > 1,  # held-out photos: every process sees all
@@ -81,7 +81,7 @@ class StyleModule(pl.LightningModule):
             self._log_output(stylized.detach())
         return terms["total"]
 
-    def _logged(self) -> bool:
+    def _has_curves(self) -> bool:
         """Whether Lightning logs this step. At the others, telling it costs some milliseconds."""
         return (self.global_step + 1) % log_interval(self.trainer) == 0
 
@@ -113,7 +113,7 @@ class StyleModule(pl.LightningModule):
                 f"training stopped at step {self.global_step}: the gradient is {norm.item()}; "
                 "try a lower learning rate (optimizer.lr) or trainer.precision=32-true"
             )
-        if self._logged():
+        if self._has_curves():
             self.log("optimizer/gradient_norm", norm)  # before clipping
             self.log("optimizer/learning_rate", optimizer.param_groups[0]["lr"])
 

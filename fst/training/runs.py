@@ -25,12 +25,12 @@ def find_resume(ckpt_path: str, runs: Path) -> Path:
         InputError: There is none, or it does not lie in a run's folder.
     """
     if ckpt_path == "last":
-        found = sorted(runs.glob("*/checkpoints/*.ckpt"), key=lambda path: path.stat().st_mtime)
-        if not found:
+        files = sorted(runs.glob("*/checkpoints/*.ckpt"), key=lambda path: path.stat().st_mtime)
+        if not files:
             raise InputError(
                 f"ckpt_path=last: expected a run with a checkpoint in {runs}, found none"
             )
-        checkpoint = _whole(found[-1].resolve().parent)
+        checkpoint = _whole(files[-1].resolve().parent)
     else:
         checkpoint = Path(ckpt_path).expanduser().resolve()
         if not checkpoint.is_file():

@@ -120,8 +120,8 @@ def _turn(x: Tensor, bases: list[Tensor]) -> Tensor:
 
 def _eigenvectors(matrices: Tensor) -> Tensor:
     identity = torch.eye(matrices.shape[-1], dtype=matrices.dtype, device=matrices.device)
-    found = torch.linalg.eigh((matrices + TINY * identity).float())[1].flip(-1)  # greatest first
-    return found.to(matrices.dtype)
+    vectors = torch.linalg.eigh((matrices + TINY * identity).float())[1].flip(-1)  # greatest first
+    return vectors.to(matrices.dtype)
 
 
 def _follow(state: dict[str, Any]) -> None:

@@ -22,21 +22,21 @@ def begin_with(net: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """
     own = net.state_dict()
     fits = own.keys() == weights.keys() and all(
-        own[name].ndim == found.ndim and not any(map(mod, own[name].shape, found.shape))
-        for name, found in weights.items()
+        own[name].ndim == each.ndim and not any(map(mod, own[name].shape, each.shape))
+        for name, each in weights.items()
     )
     if not fits:
         raise InputError(
             "init: expected the weights of a network of the same kind, as wide or narrower by a "
             "whole factor, found others; set network to what init was trained with, or init=null"
         )
-    net.load_state_dict({name: _repeat(found, own[name]) for name, found in weights.items()})
+    net.load_state_dict({name: _repeat(each, own[name]) for name, each in weights.items()})
 
 
-def _repeat(found: Tensor, wanted: Tensor) -> Tensor:
-    times = [new // old for new, old in zip(wanted.shape, found.shape, strict=True)]
-    repeated = found.repeat(times)
-    if found.ndim == 1:  # of norms, and the last bias
+def _repeat(weight: Tensor, wider: Tensor) -> Tensor:
+    times = [new // old for new, old in zip(wider.shape, weight.shape, strict=True)]
+    repeated = weight.repeat(times)
+    if weight.ndim == 1:  # of norms, and the last bias
         return repeated
-    spread = WIDENING_NOISE * found.std() if max(times) > 1 else 0
+    spread = WIDENING_NOISE * weight.std() if max(times) > 1 else 0
     return repeated / times[1] + spread / times[1] * torch.randn_like(repeated)
