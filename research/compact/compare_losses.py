@@ -148,7 +148,7 @@ def evaluate_once(args: argparse.Namespace, file: Path) -> dict[str, Any]:
     if not (args.output / f"{file.stem}.json").exists():
         say(f"{file.stem}: measuring")
         run_child(
-            ROOT / "scripts/evaluate.py", f"checkpoint={quoted(file)}",
+            ROOT / "scripts/evaluate.py", f"styles={quoted(file)}",
             f"photos={quoted(args.photos)}", "protocols=[johnson]",
             f"output={quoted(args.output)}", f"traces={quoted(args.output / 'traces')}",
             PYTHONPATH=str(ROOT),

@@ -115,7 +115,7 @@ def test_its_agreement_goes_into_the_card(file, place):
         ("paths.paintings={}/pictures", "expected a painting of a shipped style, found none"),
         ("pictures={}/empty", "empty: expected pictures, found none; try pictures=null"),
         ("stylizers=0", "stylizers: expected a whole number from 1 up, found 0"),
-        ("start={}/vgg.pth", "vgg.pth: expected a .safetensors release, found a pickle"),
+        ("start={}/vgg.pth", "vgg.pth: expected a style file (.safetensors), found a pickle"),
     ],
 )
 def test_bad_settings_are_said_in_one_line(setting, said, arguments, place):

@@ -28,7 +28,7 @@ def runs(monkeypatch):
             cfg = compose(script.stem, list(settings))
         configs.append(cfg)
         if script.stem == "evaluate":
-            style, network, steps = Path(cfg.checkpoint).stem.split("-")
+            style, network, steps = Path(cfg.styles).stem.split("-")
             loss = {"total": OBJECTIVE[network, int(steps)], "style": 0.125, "content": 0.5}
             worth = {"johnson": {"median": 40.2, "min": 30, "max": 50}}
             figures = {"loss": loss, "equivalents": worth}

@@ -101,7 +101,7 @@ def test_a_checkpoint_waits_for_the_curves_of_its_step(tmp_path):
     saved = []
     trainer = SimpleNamespace(
         global_step=0, max_steps=9, log_every_n_steps=3,
-        save_style=lambda _: saved.append(step),
+        save_checkpoint=lambda _: saved.append(step),
         strategy=SimpleNamespace(reduce_boolean_decision=lambda decision, all: decision),
     )  # fmt: skip
     checkpoints = Checkpoints(tmp_path, every_n_steps=2, every_minutes=5)

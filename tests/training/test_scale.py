@@ -33,7 +33,7 @@ def trained(photo_folder, painting, outputs, *more):
     args = arguments(photo_folder, painting, outputs, *EXACT, *STEPS, *more)
     result = run_script("train", *args, OMP_NUM_THREADS="1")
     assert result.returncode == 0, result.stderr
-    assert result.stdout.count("release: ") == 1  # one process speaks
+    assert result.stdout.count("style file: ") == 1  # one process speaks
     return result_of(outputs)
 
 
@@ -73,7 +73,7 @@ def finish(*processes: subprocess.Popen) -> None:
     """Fails unless all end well, and one alone speaks of the release."""
     said = [process.communicate(timeout=300) for process in processes]
     assert all(process.returncode == 0 for process in processes), said
-    assert sum(out.count("release: ") for out, _ in said) == 1
+    assert sum(out.count("style file: ") for out, _ in said) == 1
 
 
 @pytest.mark.slow

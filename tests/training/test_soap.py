@@ -82,5 +82,5 @@ def test_the_state_of_another_optimizer_is_refused():
     parameter.grad = torch.randn(3, 2)
     other = pytorch_optimizer.SOAP([parameter])
     other.step()
-    with pytest.raises(InputError, match=r"expected the state of fst\.soap\.SOAP, found another"):
+    with pytest.raises(InputError, match=r"expected the state of SOAP, found another"):
         SOAP([parameter]).load_state_dict(other.state_dict())
