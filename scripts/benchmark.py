@@ -86,6 +86,7 @@ def parse_args() -> argparse.Namespace:
     add = command.add_argument
     add("folder", type=Path, help="photos to make large folders of; they stay as they are")
     add("--counts", nargs="+", type=int, default=[1000, 100_000], help="photos (1000 100000)")
+    add("--quick", action="store_true", help="few batches, to see whether it works")
     return parser.parse_args()
 
 

@@ -25,11 +25,14 @@ from fst.training.data import PhotoDataModule
 TITLES = ["photos", "opened by", "list, s", "first batch, s", "list, MiB"]
 TITLES += ["worker, MiB", "later"]
 PER_FOLDER = 10_000
-BATCH, FEW, MANY = 4, 250, 1000  # photos a batch; batches until memory is read, and read again
+BATCH = 4  # photos
+FEW, MANY = 250, 1000  # batches until memory is read, and read again
+QUICK = 5, 20  # likewise
 
 
 def run(args: argparse.Namespace) -> Iterator[list[list[object]]]:
     """One row for each way to open each folder."""
+    batches = QUICK if args.quick else (FEW, MANY)
     photos = find_images(args.folder)[:1000]
     if len(photos) < 20:
         raise InputError(f"{args.folder}: expected at least 20 photos, found {len(photos)}")
@@ -46,7 +49,9 @@ def run(args: argparse.Namespace) -> Iterator[list[list[object]]]:
             time.sleep(2.5)  # so that the folders' times are old enough to be trusted
             cache = {"XDG_CACHE_HOME": f"{place}/cache"}
             ways = [("reading the folder", []), ("its index", []), ("annotations", [annotations])]
-            yield [[count, name, *measure_opening(root, more, cache)] for name, more in ways]
+            yield [
+                [count, name, *measure_opening(root, more, batches, cache)] for name, more in ways
+            ]
 
 
 def fill(root: Path, photos: list[Path], count: int) -> list[str]:
@@ -61,9 +66,11 @@ def fill(root: Path, photos: list[Path], count: int) -> list[str]:
     return names
 
 
-def measure_opening(root: Path, more: list[Path], environment: dict[str, str]) -> list[str]:
+def measure_opening(
+    root: Path, more: list[Path], batches: tuple[int, int], environment: dict[str, str]
+) -> list[str]:
     """A row's numbers, by `open_one` in a process of its own."""
-    command = [sys.executable, __file__, root, *more]
+    command = [sys.executable, __file__, *map(str, [*batches, root, *more])]
     environment = {**os.environ, **environment, "PYTHONPATH": str(Path(__file__).parents[2])}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if result.returncode:
@@ -77,11 +84,11 @@ def private_mib(process: int | str) -> float:
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private")) / 1024
 
 
-def open_one(root: str, annotations: str | None = None) -> None:
+def open_one(few: int, many: int, root: str, annotations: str | None = None) -> None:
     """Print a row's numbers."""
 
     class Trainer:
-        max_steps, global_step, accumulate_grad_batches = MANY, 0, 1
+        max_steps, global_step, accumulate_grad_batches = many, 0, 1
         world_size, global_rank = 1, 0
 
     empty = private_mib("self")
@@ -97,10 +104,10 @@ def open_one(root: str, annotations: str | None = None) -> None:
     (worker,) = (worker.pid for worker in batches._workers)
     memory = []
     for number, _ in enumerate(batches, 2):
-        if number in (FEW, MANY - 5):
+        if number in (few, many - 5):
             memory.append(private_mib(worker))
     print(f"{listed:.2f} {first:.2f} {own:.0f} {memory[0]:.0f} {memory[1]:.0f}")
 
 
 if __name__ == "__main__":
-    open_one(*sys.argv[1:])
+    open_one(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

@@ -263,7 +263,7 @@ def test_the_plain_loop_is_the_products_network():
 def test_photos(tmp_path):
     for k in range(20):
         make_picture(90, 80, seed=k).save(tmp_path / f"{k}.jpg")
-    result = run_script("benchmark", "photos", tmp_path, "--counts", 100)
+    result = run_script("benchmark", "photos", tmp_path, "--counts", 100, "--quick")
     assert result.returncode == 0, result.stderr
     for way in "reading the folder", "its index", "annotations":
         assert re.search(rf"\| 100 +\| {way} ", result.stdout), result.stdout
