@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import ROOT
 
 TRAINING = ("torchvision", "pytorch_lightning", "lightning", "hydra", "omegaconf", "tensorboard")
@@ -22,6 +24,7 @@ def test_the_package_and_the_ground_floor_load_no_torch():
     assert heavy_after("import fst, fst.system.errors, fst.system.files, fst.system.process") == []
 
 
+@pytest.mark.slow
 def test_stylizing_imports_torch_alone():
     """All in one process: each takes torch's start."""
     rooms = "stylizer, fst.engines, fst.images, fst.styles, fst.serving.folders, fst.losses"
@@ -39,10 +42,12 @@ def painted(photo, checkpoint, tmp_path, engine: str) -> list[str]:
     return loaded
 
 
+@pytest.mark.slow
 def test_stylizing_a_file_imports_what_it_uses(photo, checkpoint, tmp_path):
     assert painted(photo, checkpoint, tmp_path, "eager") == ["torch"]
 
 
+@pytest.mark.slow
 def test_stylizing_with_openvino_imports_no_exporter(photo, checkpoint, tmp_path):
     assert painted(photo, checkpoint, tmp_path, "openvino") == ["torch", "openvino"]
 

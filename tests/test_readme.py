@@ -104,6 +104,7 @@ def test_every_kind_of_command_is_there():
     assert {"stylize", "styles", "sheet", "export", "check-photos", *HYDRA} <= kinds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)
 def test_command(words: list[str], place: Path) -> None:
     if words[0] in LAUNCHERS:  # started so in tests/training/test_scale.py

@@ -45,6 +45,7 @@ GROUPS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", GROUPS)
 def test_every_choice_composes_and_its_keys_are_arguments_of_its_targets(choice):
     cfg = (
@@ -152,6 +153,7 @@ def test_the_gatys5_measure_is_that_of_its_name():
     assert gatys5.normalization == "relative"
 
 
+@pytest.mark.slow
 def test_the_script_shows_its_config():
     result = run_script("train", "style=starry_night", "data.root=photos", "--cfg", "job")
     assert result.returncode == 0, result.stderr

@@ -71,6 +71,7 @@ def trained(tmp_path_factory):
     return only_run(root / "outputs"), result
 
 
+@pytest.mark.slow
 def test_a_run_leaves_a_release_samples_curves_and_says_what_is_next(trained, photo, tmp_path):
     run, result = trained
     release = run / "mine.safetensors"
@@ -110,6 +111,7 @@ def test_a_run_leaves_a_release_samples_curves_and_says_what_is_next(trained, ph
         assert after.tobytes() != before.tobytes()
 
 
+@pytest.mark.slow
 def test_a_profile_on_request(photo_folder, painting, tmp_path):
     more = arguments(photo_folder, painting, tmp_path / "out", "trainer.profile=true")
     short = [f"trainer.{key}=4" for key in ("max_steps", "val_check_interval", "log_every_n_steps")]
@@ -119,6 +121,7 @@ def test_a_profile_on_request(photo_folder, painting, tmp_path):
     assert {path.name for path in (run / "profile").iterdir()} == {"trace.json", "operations.txt"}
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_very_same_weights(trained, photo_folder, painting, tmp_path):
     uninterrupted, _ = trained
     outputs = tmp_path / "killed"
@@ -151,6 +154,7 @@ def test_a_killed_run_resumes_to_the_very_same_weights(trained, photo_folder, pa
     assert steps == sorted(set(steps))  # one curve
 
 
+@pytest.mark.slow
 def test_a_run_can_begin_with_the_weights_of_another(trained, photo_folder, painting, tmp_path):
     run, _ = trained
     more = [f"init={run}/mine.safetensors", "optimizer.lr=1e-9", "trainer.max_steps=2"]
@@ -163,6 +167,7 @@ def test_a_run_can_begin_with_the_weights_of_another(trained, photo_folder, pain
         torch.testing.assert_close(after.state_dict()[name], tensor, rtol=0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_resuming_with_other_settings_is_one_clear_line(trained, photo_folder, painting):
     run, _ = trained
     before = (run / "config.yaml").read_text()

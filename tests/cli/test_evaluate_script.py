@@ -158,6 +158,7 @@ def test_without_being_asked_the_style_file_is_left_alone(style, photos):
     assert style.read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "said"),
     [

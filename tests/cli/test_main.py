@@ -114,6 +114,7 @@ def test_the_scripts_are_doors_to_the_commands(name):
     assert len(text.splitlines()) < 10
 
 
+@pytest.mark.slow
 def test_bad_words_of_hydra_are_said_under_the_commands_name():
     result = run_script("train", "--nosuch")
     assert result.returncode == 2

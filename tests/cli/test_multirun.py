@@ -1,5 +1,6 @@
 """``fst train --multirun``: one run a setting, and one contact sheet of them all."""
 
+import pytest
 from PIL import Image, ImageColor
 
 from fst.styles import load_style
@@ -7,6 +8,7 @@ from tests.cli.test_end_to_end import arguments
 from tests.conftest import ROOT, cells, run_script
 
 
+@pytest.mark.slow
 def test_a_grid_of_weights_and_sizes_makes_one_sheet(photo_folder, painting, tmp_path):
     outputs = tmp_path / "outputs"
     grid = ["style.weight=5,20", "style.size=64,96", "trainer.max_steps=2"]
@@ -36,6 +38,7 @@ def test_a_grid_of_weights_and_sizes_makes_one_sheet(photo_folder, painting, tmp
         assert cells(row)[-1] == f"{run}/mine.safetensors"
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_stops_no_other_and_loses_no_sheet(photo_folder, painting, tmp_path):
     outputs = tmp_path / "outputs"
     short = ["trainer.max_steps=2", "trainer.val_check_interval=2"]

@@ -83,6 +83,7 @@ def test_tensorboard_has_the_terms(photo, painting, tmp_path):
     assert totals[-1] < totals[0]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to another process")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_and_sigterm_keep_the_picture(number, photo, painting, tmp_path):
@@ -118,6 +119,7 @@ def test_ctrl_c_and_sigterm_keep_the_picture(number, photo, painting, tmp_path):
     assert size_of(out) == (64, 50)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "said"),
     [

@@ -208,6 +208,7 @@ def check_whole(out: Path) -> None:
             picture.load()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_whole_files_and_one_line(number, tmp_path):
@@ -229,6 +230,7 @@ def test_a_signal_leaves_whole_files_and_one_line(number, tmp_path):
     check_whole(out)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_a_killed_run_goes_on(painters, tmp_path):
     photos, out = make_pngs(tmp_path / "photos", 60), tmp_path / "out"

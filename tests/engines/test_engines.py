@@ -61,6 +61,7 @@ def psnr(found, expected) -> float:
     return float(10 * np.log10(white**2 / max(error, 1e-12)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", shipped_styles())
 @pytest.mark.parametrize(("name", "precision"), QUICK)
 def test_bundled_photos_look_the_same(name, precision, style, nets, examples, expected):
@@ -115,6 +116,7 @@ def test_compile_gives_the_same_picture():
     torch.testing.assert_close(engine(photos), net(photos), atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "precision"), BF16)
 @pytest.mark.parametrize("style", shipped_styles())
 def test_a_dark_flat_photo_keeps_its_detail_in_bf16(style, name, precision, nets):

@@ -83,6 +83,7 @@ def gap(model: bytes, net: torch.nn.Module, *shapes: tuple[int, ...]) -> float:
     return max(gaps)
 
 
+@pytest.mark.slow
 def test_the_script_says_one_line_and_nothing_else(script):
     result, path = script
     assert result.returncode == 0, result.stderr
@@ -160,6 +161,7 @@ def test_the_engine_paints_what_pytorch_paints(cache, exports, net):
     assert psnr(engine.stylize(photo), plain) >= DECIBELS
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_folded_networks_share_one_export(cache, monkeypatch):
     calls, real = [], export._to_onnx
@@ -246,6 +248,7 @@ def test_openvino_keeps_one_blob_and_makes_a_damaged_one_again(cache):
     assert list((cache / "openvino").iterdir()) == [blob]
 
 
+@pytest.mark.slow
 def test_nothing_reports_to_the_makers_of_the_engines(script, tmp_path):
     """Both packages would, on import, and leave an identifier in the user's folders."""
     code = f"""

@@ -34,6 +34,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("openvino" not in available_engines(), reason="needs openvino")
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_ctrl_c_after_engines_were_dropped_in_the_order_of_making(tmp_path):

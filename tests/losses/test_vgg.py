@@ -57,6 +57,7 @@ def test_features_are_torchvisions_after_normalising(weights, vgg16):
     assert found["relu2_1"].shape == (2, 128, 10, 12)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not has_bf16_kernels(), reason="needs a CPU with bf16 kernels (AVX-512)")
 @pytest.mark.parametrize("compiled", [False, True])
 def test_the_fused_passes_are_those_of_autocast(weights, monkeypatch, compiled):
@@ -204,6 +205,7 @@ def test_wrong_names_are_refused(weights):
         VGGFeatures(["relu1_1"], weights="IMAGENET1K_FEATURES")
 
 
+@pytest.mark.slow
 @needs_shared
 def test_the_real_vgg19_tells_a_painting_from_a_photo():
     from fst.losses import PerceptualLoss

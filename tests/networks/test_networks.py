@@ -36,6 +36,7 @@ def test_a_gradient_reaches_every_parameter(net):
         assert parameter.grad.abs().sum() > 0, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [32, 34])
 def test_what_the_compiler_is_given_has_the_gradients_of_what_it_is_not(net, side):
     photos, target = torch.rand(2, 2, 3, side, 36)

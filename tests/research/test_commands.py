@@ -54,6 +54,7 @@ def file(place, arguments):
     return Path(result.stdout.split()[-1])
 
 
+@pytest.mark.slow
 def test_a_training_writes_a_loss_network_that_says_what_it_is(file, place):
     card = load_compact(file)[1]
     assert card["network"]["arguments"] == SMALL
@@ -74,6 +75,7 @@ def test_a_training_goes_on_from_a_checkpoint(file, place, arguments):
     assert load_compact(place / "resumed/compact_vgg19.safetensors")[1]["training"]["steps"] == 4
 
 
+@pytest.mark.slow
 def test_the_student_of_a_file_trains_on(file, place, arguments):
     still = "optimizer.lr=1e-12", f"start={file}", f"paths.run={place / 'on'}"
     result = run("distill", *arguments, *still)
@@ -89,6 +91,7 @@ def test_the_student_of_a_file_trains_on(file, place, arguments):
     assert later["training"]["before"] == card["training"]
 
 
+@pytest.mark.slow
 def test_its_agreement_goes_into_the_card(file, place):
     measure = [
         f"weights={file}", f"photos={place / 'photos'}", "count=2", "size=64",

@@ -102,6 +102,7 @@ def test_bad_input_is_said_before_anything_runs(runs, photos, monkeypatch, tmp_p
     assert len(runs) == once
 
 
+@pytest.mark.slow
 def test_an_unknown_painting_and_what_a_training_says_is_said(photos, tmp_path):
     words = photos, "--compare", "steps", "-o", tmp_path / "out", "--styles"
     unknown = run_command("compare_losses", *words, "udnie", "nobody")

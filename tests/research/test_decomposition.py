@@ -18,6 +18,7 @@ def vgg(tmp_path):
     return VGGFeatures(LAYERS, "vgg19", tmp_path / "vgg.pth", (0.5,) * 3, (0.2,) * 3)
 
 
+@pytest.mark.slow
 def test_a_decomposition_of_full_rank_is_vgg(vgg):
     ranks = [(128, 256), (96,), *[(512, 512)] * 4]
     net = Student(WIDTHS, ranks).requires_grad_(False)
@@ -39,6 +40,7 @@ def test_a_decomposition_of_full_rank_is_vgg(vgg):
     torch.testing.assert_close(answer, own[ends["relu5_1"]], rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_decomposition_of_lower_rank_is_near(vgg):
     ranks = [(64, 64), (96,), *[(256, 192)] * 4]
     net = Student(WIDTHS, ranks).requires_grad_(False)

@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch.nn import functional as F
 
@@ -34,6 +35,7 @@ def test_errors_are_those_of_the_wide_activations_and_their_gram_matrices(module
         torch.testing.assert_close(grams[k], distance.mean().float(), msg=name)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_errors_of_activations_and_gram_matrices(module):
     module.stylizers_from = 30
     optimizer = torch.optim.Adam(module.net.parameters(), lr=3e-3)

@@ -49,6 +49,7 @@ def test_other_hues_have_the_same_grey():
     assert (rotated - pictures).abs().mean() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", range(len(MANNERS)))
 def test_every_manner_paints_pictures_of_its_own(kind):
     first, second, again = (paint_by_rule(64, kind + len(MANNERS) * k) for k in (1, 2, 1))

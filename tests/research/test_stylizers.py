@@ -1,8 +1,10 @@
 import copy
 
+import pytest
 import torch
 
 
+@pytest.mark.slow
 def test_stylizers_learn_against_the_student_and_begin_again(module):
     module.mixer.count = 2
     photos = torch.rand(4, 3, 64, 64)

@@ -38,6 +38,7 @@ def test_help(command):
     assert "--style" in result.stdout or command in ("train", "loss", "photos")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precisions", [("bf16", "fp32"), ("fp32",)])
 def test_the_loss_networks_are_timed_in_the_precisions_of_the_cpu(precisions, monkeypatch):
     monkeypatch.setattr(losses, "PICTURES", dict.fromkeys(losses.PICTURES, (1, 64)))
@@ -183,6 +184,7 @@ def test_a_style_as_wide_as_the_baseline_is_the_baseline(tmp_path, monkeypatch):
     assert passes.networks("starry_night") == [net]
 
 
+@pytest.mark.slow
 def test_tiles(checkpoint):
     """Of one picture: of what it takes to need tiles at all."""
     args = Namespace(style=checkpoint, device="cpu", engine="eager", precision="fp32")
@@ -222,6 +224,7 @@ def test_the_bound_of_a_folder():
     assert folders.bound(steps, 8) == 3  # no faster than a step alone
 
 
+@pytest.mark.slow
 def test_folder(checkpoint, photo_folder):
     before = sorted(photo_folder.rglob("*"))
     options = "--count", 4, "--repeats", 1, "--style", checkpoint

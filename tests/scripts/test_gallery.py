@@ -3,6 +3,7 @@
 import shutil
 import sys
 
+import pytest
 from PIL import Image
 
 from fst.styles import find_style, load_style, shipped_styles
@@ -11,6 +12,7 @@ from tests.conftest import ROOT, error_line, run_inline
 STYLES = shipped_styles()
 
 
+@pytest.mark.slow
 def test_a_sheet_a_style_one_of_all_and_the_table(tmp_path):
     table, style = tmp_path / "table.md", STYLES[0]
     shutil.copy(ROOT / "checkpoints/README.md", table)

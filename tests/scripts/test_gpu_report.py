@@ -26,6 +26,7 @@ def report(parts: list[Part], tmp_path: Path, seconds: float = 60, missing: str 
     return results, output.read_text()
 
 
+@pytest.mark.slow
 def test_without_a_gpu_everything_is_skipped_and_said_so(tmp_path):
     path = tmp_path / "new" / "gpu.md"
     result = run_script("gpu_report", "-o", path, CUDA_VISIBLE_DEVICES="")
@@ -58,6 +59,7 @@ def test_a_part_that_fails_is_a_line_and_the_others_go_on(tmp_path):
     assert text.endswith("```\ntext\n```\n")
 
 
+@pytest.mark.slow
 def test_what_hangs_is_ended_with_its_children_in_its_share_of_the_time(tmp_path):
     alive = tmp_path / "alive"
     child = f"import pathlib, time; time.sleep(9); pathlib.Path({str(alive)!r}).touch()"

@@ -17,6 +17,7 @@ def files(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_help(name):
     result = run_script(name, "--help")
@@ -25,6 +26,7 @@ def test_help(name):
     assert re.match(r"usage: |fst (train|evaluate|optimize) ", result.stdout)
 
 
+@pytest.mark.slow
 def test_quickstart_trains_a_style_and_repaints_every_photo_in_every_style(tmp_path):
     photos, out = tmp_path / "photos", tmp_path / "out"
     photos.mkdir()
@@ -42,6 +44,7 @@ def test_quickstart_trains_a_style_and_repaints_every_photo_in_every_style(tmp_p
     assert "tensorboard --logdir" in result.stdout
 
 
+@pytest.mark.slow
 def test_quickstart_says_what_training_says(tmp_path):
     result = run_script("quickstart", "trainer.max_steps=0", "-o", tmp_path)
     assert result.returncode == 1
@@ -62,6 +65,7 @@ def test_a_picture_is_painted_by_rule(tmp_path):
     assert len(pictures[0].getcolors(96 * 96)) > 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "said"),
     [
@@ -101,6 +105,7 @@ def test_bad_settings(override, said, photo_folder, painting, tmp_path):
     assert files(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_missing_vgg_weights_offline(photo_folder, painting, tmp_path):
     before = files(tmp_path)
     args = arguments(photo_folder, painting, tmp_path / "outputs", "loss/extractor=vgg19")

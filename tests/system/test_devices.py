@@ -32,6 +32,7 @@ def test_a_device_that_is_not_there_is_said(name):
         choose_device(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limit", "kernels", "units"),
     [

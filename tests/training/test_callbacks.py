@@ -83,6 +83,7 @@ def test_looking_at_the_run_draws_no_random_number(tmp_path, photo_folder):
         assert torch.equal(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "batches", "recorded"), [(2, 1, 1), (20, 5, 2)])
 def test_a_profile_has_the_operations_of_its_batches(
     first, batches, recorded, tmp_path, photo_folder

@@ -239,6 +239,7 @@ def two_checkpoints(photo_folder, painting, tmp_path):
     return only_run(outputs) / "checkpoints", more, outputs
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(two_checkpoints, photo_folder, painting):
     checkpoints, more, outputs = two_checkpoints
     last, before = checkpoints / "last.ckpt", checkpoints / "previous.ckpt"
