@@ -66,7 +66,7 @@ def one_line(error: Exception) -> str:
         return (
             f"setting: expected a key of the config, found {key!r} ({reason}); --cfg job shows all"
         )
-    said = " ".join(str(error).split())
+    said = " ".join(str(error).split()).partition(" Config search path:")[0]
     if missing := re.search(r"Missing mandatory value: (\S+)", said):
         return f"{missing[1]}: expected a value, found none; try {missing[1]}=... or --help"
     return said
@@ -121,6 +121,7 @@ def run_command(
 def quiet_lightning() -> None:
     """Leave out what Lightning says that is known and of no use here."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # no CUDA on a CPU
     for known in (
         "does not have many workers",  # held-out photos are few
         "in eval mode at the start of training",  # the loss network stays so

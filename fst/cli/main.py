@@ -76,8 +76,8 @@ def split(words: list[str]) -> tuple[str, list[str]]:
     first = words[0]
     if first in COMMANDS:
         return first, words[1:]
-    if first.startswith("-") or Path(first).exists():
-        return DEFAULT, words
+    if first.startswith("-") or Path(first).suffix or "/" in first or Path(first).exists():
+        return DEFAULT, words  # which says so where there is no such file
     close = get_close_matches(first, COMMANDS, n=1)
     hint = f"did you mean fst {close[0]}?" if close else "try fst --help"
     raise InputError(f"{first}: expected a photo or a command of fst, found neither; {hint}")

@@ -94,6 +94,8 @@ def train(cfg: DictConfig) -> Path:
         if not checkpoint:
             OmegaConf.save(cfg, run / "config.yaml")
         print(f"run: {run}\nwatch: tensorboard --logdir {cfg.paths.outputs}", file=sys.stderr)
+    if cfg.compile and trainer.is_global_zero:
+        print("compiling: the first steps take a minute or two", file=sys.stderr)
     with redirect_stdout(sys.stderr):  # Lightning's progress bar; results go to stdout
         try:
             trainer.fit(module, photos, ckpt_path=checkpoint)

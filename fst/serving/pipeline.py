@@ -165,6 +165,7 @@ class Pipeline:
         """Encode what is painted, but first decode when the painters have nothing."""
         room = (
             self._todo
+            and not self.hopeless
             and self._ahead < self._buffer
             and len(self._painted) < self._buffer
             and (not self._held or self._held + self._last_held <= HELD_BYTES)

@@ -7,6 +7,7 @@ A style file is a safetensors file whose metadata hold three strings: ``format``
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,11 @@ def find_style(style: str | Path) -> Path:
     shipped = shipped_folder() / f"{style}{SUFFIX}"
     if str(style) in shipped_styles():
         return shipped
+    close = get_close_matches(str(style), shipped_styles(), n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
     raise InputError(
         f"style: expected one of {', '.join(shipped_styles())}, or the path of a {SUFFIX} file; "
-        f"found {str(style)!r}"
+        f"found {str(style)!r}{hint}"
     )
 
 

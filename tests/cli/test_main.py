@@ -64,7 +64,7 @@ def test_python_m_fst_is_the_command(capsys):
     [
         ("styliz", "did you mean fst stylize?"),
         ("check_photos", "did you mean fst check-photos?"),
-        ("nosuch.jpg", "try fst --help"),
+        ("nosuch", "try fst --help"),
     ],
 )
 def test_an_unknown_word_is_one_line(word, hint, capsys):
@@ -72,6 +72,14 @@ def test_an_unknown_word_is_one_line(word, hint, capsys):
         main([word, "--style", "udnie"])
     assert stop.value.code == 1
     said = f"error: {word}: expected a photo or a command of fst, found neither; {hint}\n"
+    assert capsys.readouterr().err == said
+
+
+def test_a_photo_that_is_not_there_is_said_so(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["nosuch.jpg", "--style", "udnie"])
+    assert stop.value.code == 1
+    said = "error: nosuch.jpg: expected a picture, found no such file\n"
     assert capsys.readouterr().err == said
 
 

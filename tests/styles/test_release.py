@@ -224,3 +224,8 @@ def test_one_pass_is_worth_its_iterations(style):
         assert found["strict"]["median"] >= 20
     else:
         assert found["johnson"]["median"] >= 65
+
+
+def test_a_misspelt_style_is_guessed():
+    with pytest.raises(InputError, match=r"found 'stary_night'; did you mean starry_night\?"):
+        find_style("stary_night")
