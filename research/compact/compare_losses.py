@@ -144,7 +144,7 @@ def train_once(args: argparse.Namespace, style: str, network: str, steps: int) -
 
 
 def evaluate_once(args: argparse.Namespace, file: Path) -> dict[str, Any]:
-    """What scripts/evaluate.py says of a style file."""
+    """What ``fst evaluate`` says of a style file."""
     if not (args.output / f"{file.stem}.json").exists():
         say(f"{file.stem}: measuring")
         run_child(
